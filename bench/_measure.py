@@ -1,0 +1,133 @@
+"""Fair timing: runs in turn A B A B, medians, one process, Markdown tables on standard output.
+
+In: functions without arguments, or arrays. Out: seconds, bytes, or rows of a printed table.
+Nothing here knows fastgd; the tables are built in ``bench_linear.py`` and ``_optimum.py``.
+"""
+
+import multiprocessing
+import os
+import platform
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from math import ceil
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+
+def seconds_of(run, number=1):
+    """Seconds per call of ``run``, over ``number`` calls."""
+    start = perf_counter()
+    for _ in range(number):
+        run()
+    return (perf_counter() - start) / number
+
+
+def alternate(*runs, rounds=7, number=1):
+    """Median seconds per call of each run, in turn so that a drift of the machine meets all alike.
+
+    The first round warms up caches, threads and imports, and does not count.
+    """
+    timings = [[seconds_of(run, number) for run in runs] for _ in range(rounds + 1)]
+    return [median(column) for column in zip(*timings[1:], strict=True)]
+
+
+def alternate_epochs(*fits, rounds=5, long_enough=0.3):
+    """Median seconds per epoch of each ``fit(n_epochs)``, in turn.
+
+    A long fit minus a fit of one epoch, so that what a fit costs once cancels.
+    """
+    extras = [_extra_epochs(fit, long_enough) for fit in fits]
+    short = [lambda fit=fit: fit(1) for fit in fits]
+    long = [lambda fit=fit, n=1 + n: fit(n) for fit, n in zip(fits, extras, strict=True)]
+    times = alternate(*short, *long, rounds=rounds)
+    spans = zip(times[: len(fits)], times[len(fits) :], extras, strict=True)
+    return [(long_time - short_time) / extra for short_time, long_time, extra in spans]
+
+
+def _extra_epochs(fit, long_enough):
+    """Epochs that take about ``long_enough`` seconds."""
+    fit(1)
+    one, four = (min(seconds_of(lambda n=n: fit(n)) for _ in range(3)) for n in (1, 4))
+    return min(2000, max(2, ceil(3 * long_enough / max(four - one, 1e-6))))
+
+
+def streaming_readers(X):
+    """Functions that read every byte of X once, one thread per slice.
+
+    The fastest of them measures the read bandwidth: of X itself, so that a cache which holds X
+    serves both sides of a comparison.
+    """
+    flat = X.ravel(order="K")
+    assert np.shares_memory(flat, X), "X must be contiguous: a copy would be read instead"
+    slices = np.array_split(flat, n_cpus())
+    pool = ThreadPoolExecutor(n_cpus())
+    return [lambda reduce=reduce: list(pool.map(reduce, slices)) for reduce in (np.sum, np.max)]
+
+
+def n_cpus():
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def in_fresh_process(function, *args):
+    """Result of ``function(*args)`` in a new interpreter, whose memory starts from nothing."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+def resident_bytes():
+    """(now, peak) of the resident memory of this process. Linux only.
+
+    The peak is VmHWM, which starts anew with a process; ru_maxrss would inherit its parent's.
+    """
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").open())
+    return tuple(1024 * int(fields[name].split()[0]) for name in ("VmRSS", "VmHWM"))
+
+
+def machine():
+    """One line: processor, load, and the versions of the packages that are compared.
+
+    The load average belongs there: beside another busy process no ratio of threaded code holds.
+    """
+    model = platform.processor() or platform.machine()
+    if (cpuinfo := Path("/proc/cpuinfo")).exists():
+        lines = (line.partition(":") for line in cpuinfo.open())
+        model = next((value.strip() for key, _, value in lines if "model name" in key), model)
+    parts = [model, f"{n_cpus()} processors", f"load {os.getloadavg()[0]:.1f} at the start"]
+    parts += [f"Python {platform.python_version()}"]
+    parts += [_versioned(name) for name in ("fastgd", "scikit-learn", "numpy", "scipy")]
+    return ", ".join(parts)
+
+
+def _versioned(name):
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"{name} (not installed)"
+
+
+def show_seconds(seconds):
+    """Three digits and the unit that suits them: 8.91 s, 42.1 ms, 137 us."""
+    unit, name = (1, "s") if seconds >= 0.9995 else (1e-3, "ms")
+    if seconds < 0.9995e-3:
+        unit, name = 1e-6, "us"
+    number = seconds / unit
+    return f"{number:.3g} {name}" if number < 999.5 else f"{number:.0f} {name}"
+
+
+def show_ratio(ratio):
+    """How many times: 0.87x, 1.35x, 12.4x."""
+    return f"{ratio:.2f}x" if ratio < 10 else f"{ratio:.1f}x"
+
+
+def print_table(title, header, rows, note=""):
+    """A Markdown table, columns aligned, that can be pasted into README.md."""
+    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    print(f"\n### {title}\n", *([note, ""] if note else []), sep="\n")
+    for row in cells:
+        print("|", " | ".join(map(str.ljust, row, widths)), "|", flush=True)

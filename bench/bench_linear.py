@@ -1,0 +1,215 @@
+"""Linear models, measured: ``python bench/bench_linear.py [--quick] [--only SECTION ...]``.
+
+In: nothing but seeds; the tables are made here, except MNIST, which is read where it is present.
+Out: Markdown tables. Every ratio is taken in one process, both sides in turn (A B A B), medians,
+with the same data, dtype and objective; what was computed (gradient, coefficients, objective,
+score) is compared beside the time.
+"""
+
+import argparse
+import warnings
+
+import numpy as np
+from _data import dense, linear_target
+from _measure import (
+    alternate,
+    alternate_epochs,
+    in_fresh_process,
+    machine,
+    print_table,
+    resident_bytes,
+    show_ratio,
+    show_seconds,
+    streaming_readers,
+)
+from _optimum import optimum
+from sklearn.base import is_classifier
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+    SGDClassifier,
+    SGDRegressor,
+)
+from sklearn.model_selection import GridSearchCV
+
+from fastgd import GDClassifier, GDRegressor, kernels
+
+GRADIENT_SHAPES = [(1_000_000, 10), (200_000, 100), (100_000, 500), (20_000, 2_000)]
+EPOCH_SHAPES = [(100_000, 10), (100_000, 100), (20_000, 1_000)]
+DTYPES = ("float64", "float32")
+LAYOUTS = [(dtype, order) for dtype in DTYPES for order in "CF"]
+CLASS_LOSSES = ("log_loss", "hinge")
+
+
+def gradient(quick):
+    """One gradient: the fused kernel, NumPy's two passes over X, and the time to merely read X."""
+    header = "X|fastgd|NumPy|fastgd is|GB/s|read GB/s|share of read|rel. difference".split("|")
+    losses = ["squared_error", "log_loss", "huber", "poisson"]
+    rows, loss_rows = [], []
+    for m, d in GRADIENT_SHAPES:
+        for dtype, order in LAYOUTS:
+            X = dense(m // 10 if quick else m, d, dtype, order)
+            y = linear_target(X)
+            counts = (y > 0).astype(dtype)  # a valid target of every loss
+            w = (np.random.default_rng(2).standard_normal(d) / np.sqrt(d)).astype(dtype)
+            name = f"{len(X):,} x {d:,} {dtype} {order}"
+
+            def fused(X=X, y=y, w=w):
+                return kernels.loss_gradient(X, y, w)[1]
+
+            def two_pass(X=X, y=y, w=w):
+                return X.T @ (X @ w - y) / len(X)
+
+            def of_loss(loss, X=X, y=counts, w=w):
+                return lambda: kernels.loss_gradient(X, y, w, loss=loss)
+
+            ours, numpy, *reads = alternate(fused, two_pass, *streaming_readers(X), rounds=15)
+            speed, limit = X.nbytes / ours / 1e9, X.nbytes / min(reads) / 1e9
+            difference = np.max(np.abs(fused() - two_pass())) / np.max(np.abs(two_pass()))
+            cells = [show_seconds(ours), show_seconds(numpy), show_ratio(numpy / ours)]
+            cells += [f"{speed:.1f}", f"{limit:.1f}", f"{speed / limit:.2f}", f"{difference:.0e}"]
+            rows.append([name, *cells])
+
+            squared, *others = alternate(*map(of_loss, losses), rounds=9)
+            ratios = [show_ratio(other / squared) for other in others]
+            loss_rows.append([name, show_seconds(squared), *ratios])
+    note = "read: a threaded sum or maximum of the same array, whichever is faster, in turn."
+    print_table("One gradient, X^T (X w - y) / m", header, rows, note)
+    note = "As a multiple of squared error."
+    print_table("One gradient, other losses", ["X", *losses], loss_rows, note)
+
+
+def epoch(quick):
+    """One stochastic epoch with scikit-learn's own updates, then the same rows in mini-batches."""
+    header = "X|loss|scikit-learn|fastgd|fastgd is|coef. difference|by 32|by 256".split("|")
+    rows = []
+    for m, d in EPOCH_SHAPES:
+        for dtype in DTYPES:
+            X = dense(m // 10 if quick else m, d, dtype)
+            y = linear_target(X)
+            for loss in ("squared_error", *CLASS_LOSSES):
+                ours, peer, target = GDRegressor, SGDRegressor, y
+                if loss in CLASS_LOSSES:
+                    ours, peer, target = GDClassifier, SGDClassifier, (y > 0).astype(int)
+                same = dict(loss=loss, learning_rate="constant", eta0=min(1e-3, 0.1 / d))
+                same.update(shuffle=False, tol=None)
+
+                def fit_of(estimator, X=X, target=target):
+                    return lambda n: estimator.set_params(max_iter=n).fit(X, target)
+
+                textbook = dict(solver="gd", preconditioner=None, **same)
+                batches = [ours(batch_size=size, **textbook) for size in (1, 32, 256)]
+                fits = [fit_of(estimator) for estimator in (peer(**same), *batches)]
+                long_enough = 0.1 if quick else 0.3
+                theirs, one, *larger = alternate_epochs(*fits, long_enough=long_enough)
+                difference = np.max(np.abs(fits[0](3).coef_ - fits[1](3).coef_))
+                cells = [show_seconds(theirs), show_seconds(one), show_ratio(theirs / one)]
+                cells += [f"{difference:.0e}", *(show_ratio(time / one) for time in larger)]
+                rows.append([f"{len(X):,} x {d:,} {dtype}", loss, *cells])
+    note = (
+        "A long fit minus a fit of one epoch. Coefficients are compared after 3 epochs.\n"
+        "by 32, by 256: an epoch in batches of that size, as a multiple of batch_size=1."
+    )
+    print_table("One epoch, batch_size=1, same updates", header, rows, note)
+
+
+def fixed(quick):
+    """What fit and predict cost when there is next to nothing to compute, and a search of such."""
+    X = dense(100, 5)
+    y = linear_target(X)
+    number = 20 if quick else 100
+    rows = []
+    for estimators in (
+        [GDRegressor(), SGDRegressor(), LinearRegression()],
+        [GDClassifier(), SGDClassifier(loss="log_loss"), LogisticRegression()],
+    ):
+        target = (y > 0).astype(int) if is_classifier(estimators[0]) else y
+        fits = alternate(*(lambda e=e, t=target: e.fit(X, t) for e in estimators), number=number)
+        predictions = alternate(*(lambda e=e: e.predict(X[:1]) for e in estimators), number=number)
+        for estimator, fit, predict in zip(estimators, fits, predictions, strict=True):
+            cells = [f"{1e6 * fit:.0f}", f"{fits[0] / fit:.2f}"]
+            cells += [f"{1e6 * predict:.0f}", f"{predictions[0] / predict:.2f}"]
+            rows.append([estimator, *cells, f"{estimator.score(X, target):.3f}"])
+    header = "|fit, us|fastgd / this|predict, us|fastgd / this|training score".split("|")
+    print_table("Fixed cost: fit of 100 x 5, predict of one row", header, rows)
+    grid_search(quick)
+
+
+def grid_search(quick):
+    """GridSearchCV over 20 learning rates: SGDRegressor, the same updates, and full batches."""
+    X = dense(1_000, 20)
+    y = linear_target(X)
+    rates = np.logspace(-5, -2, 20)
+    same = dict(learning_rate="constant", shuffle=False, tol=None, max_iter=20)
+    twin = GDRegressor(batch_size=1, solver="gd", preconditioner=None, **same)
+    searches = {
+        "SGDRegressor, 20 epochs": GridSearchCV(SGDRegressor(**same), {"eta0": rates}),
+        "GDRegressor, same updates": GridSearchCV(twin, {"eta0": rates}),
+        "GDRegressor, full batch": GridSearchCV(GDRegressor(), {"learning_rate": 50 * rates}),
+    }
+    times = alternate(*(lambda s=s: s.fit(X, y) for s in searches.values()), rounds=3)
+    rows = []
+    for (name, search), time in zip(searches.items(), times, strict=True):
+        (rate,) = search.best_params_.values()
+        cells = [show_seconds(time), f"{time / times[0]:.2f}"]
+        rows.append([name, *cells, f"{search.best_score_:.6f}", f"{rate:.2g}"])
+    header = ["", "time", "/ SGDRegressor", "best R^2", "best rate"]
+    print_table("GridSearchCV, 20 learning rates x 5 folds, 1,000 x 20", header, rows)
+
+
+def memory(quick):
+    """Peak memory of fit beyond X, each fit in a process of its own."""
+    shape = (50_000, 100) if quick else (200_000, 100)
+    few = dict(max_iter=3, tol=None)
+    estimators = [
+        GDRegressor(),
+        GDRegressor(batch_size=1, **few),
+        GDClassifier(),
+        GDClassifier(batch_size=1, **few),
+        Ridge(solver="cholesky"),
+        SGDRegressor(**few),
+        LogisticRegression(),
+    ]
+    rows = [
+        [e, *(f"{in_fresh_process(memory_of_fit, e, shape, *layout):.1%}" for layout in LAYOUTS)]
+        for e in estimators
+    ]
+    header = ["", *(" ".join(layout) for layout in LAYOUTS)]
+    title = "Peak memory of fit beyond X, as a share of X, {:,} x {}".format(*shape)
+    print_table(title, header, rows)
+
+
+def memory_of_fit(estimator, shape, dtype, order):
+    """Resident memory that ``fit`` adds at its peak, over X.nbytes."""
+
+    def target(X):
+        return (X[:, 0] > 0).astype(int) if is_classifier(estimator) else X[:, 0].copy()
+
+    tiny = dense(50, 5, dtype)
+    estimator.fit(tiny, target(tiny))  # loads libraries and threads now, not while measured
+    X = dense(*shape, dtype, order)
+    y = target(X)
+    before, _ = resident_bytes()
+    estimator.fit(X, y)
+    _, peak = resident_bytes()
+    return (peak - before) / X.nbytes
+
+
+SECTIONS = dict(gradient=gradient, epoch=epoch, optimum=optimum, fixed=fixed, memory=memory)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="smaller tables")
+    known = ", ".join(SECTIONS)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=known)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # short runs do not converge: the tables show where they ended
+    print(machine())
+    for name in options.only or SECTIONS:
+        SECTIONS[name](options.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The compiled kernels, in the variant that suits this processor.
+
+Every kernel module exists twice (see setup.py): `baseline` runs on any processor of this
+architecture, `avx2` on x86-64 with AVX2 and FMA. The environment variable FASTGD_CPU names the one
+to take; without it the processor decides. `VARIANT` says which one it was.
+"""
+
+import os
+from importlib import import_module
+
+
+def _load(name):
+    full_name = f"{__name__}.{name}"
+    try:
+        return import_module(full_name)
+    except ModuleNotFoundError as error:
+        if error.name != full_name:  # the module is there, and something that it needs is not
+            raise
+        raise ImportError(
+            f"fastgd is not built: its compiled module {full_name} is missing from "
+            f"{os.path.dirname(__file__)}. Build it with `pip install .` or `pip install -e .` in "
+            "fastgd's source folder. If fastgd is installed elsewhere, do not start Python in the "
+            "source folder, where the sources hide the installed package."
+        ) from error
+
+
+def _choose_variant():
+    possible = ["baseline", "avx2"] if _load("cpu").has_avx2() else ["baseline"]
+    variant = os.environ.get("FASTGD_CPU") or possible[-1]
+    if variant not in possible:
+        raise ImportError(
+            f"FASTGD_CPU={variant!r} cannot be used: the possible values on this processor are "
+            f"{', '.join(possible)}. Unset FASTGD_CPU to let fastgd choose."
+        )
+    return variant
+
+
+VARIANT = _choose_variant()
+linear = _load(f"{VARIANT}.linear")

@@ -1,0 +1,341 @@
+"""From a problem and a plan to a minimum: which solver, in which coordinates, in which metric.
+
+This is where what the plan left to the data is settled: the scales of the columns, the curvature of
+the loss, the largest stable learning rate.
+"""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ._compiled import linear
+from ._coordinates import Coordinates, column_means_and_variances, standardised
+from ._exceptions import DivergenceError
+from ._linear import QuadraticModel
+from ._metrics import Diagonal, Gram
+from ._optimizers import ACCELERATED_LIMIT
+from ._plan import GRAM_LIMIT
+from ._schedules import Adaptive, CappedSteps, Constant
+from ._solvers import (
+    EpochState,
+    Result,
+    accelerated,
+    by_rule,
+    local_metric,
+    mini_batch,
+    run_epoch,
+    smoothing,
+)
+
+
+def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
+    """Minimise a problem as planned.
+
+    Parameters
+    ----------
+    theta : ndarray of shape (k, d + 1) or None
+        Where to start. None is zero, with learning_rate="auto" but for intercepts at the best
+        constant prediction.
+    state : EpochState or None
+        State of the epochs of an earlier fit, continued.
+
+    Returns
+    -------
+    theta : ndarray of shape (k, d + 1)
+    result : Result
+    state : EpochState or None
+    """
+    if theta is None:
+        theta = _start(problem, plan)
+    set_scales(problem, plan)
+    result = Result(problem.coordinates.from_theta(theta))
+    try:
+        if plan.full:
+            state = _full_batch(problem, plan, state, result, monitor)
+        else:
+            if state is None:
+                state = EpochState.start(result.u.astype(problem.X.dtype), plan)
+            mini_batch(problem, plan, state, result, monitor, rng, tol=plan.tol)
+    except KeyboardInterrupt:
+        result.reason = "interrupted"
+        warnings.warn(
+            f"Training was interrupted after {monitor.n_iter} iterations; the weights are those of "
+            "the last one.",
+            UserWarning,
+            stacklevel=3,
+        )
+    except DivergenceError:
+        raise _divergence(problem, plan, result) from None
+    theta = problem.coordinates.to_theta(result.u.astype(np.float64))
+    if not np.isfinite(theta).all():
+        raise _divergence(problem, plan, result)
+    if result.reason == "max_iter" and plan.tol is not None:
+        _warn_of_distance(problem, plan, result)
+    return theta, result, state
+
+
+def one_epoch(problem, plan, theta, state, rng):
+    """One epoch over a chunk of a stream; returns theta, the state, and the last step size."""
+    problem.coordinates = problem.coordinates or Coordinates()
+    u = problem.coordinates.from_theta(theta).astype(problem.X.dtype)
+    if state is None:
+        state = EpochState.start(u, plan)
+    elif not problem.coordinates.identity:
+        state.u = np.ascontiguousarray(u)  # the scales of the columns have moved on
+    order = np.arange(len(problem.X), dtype=np.intp)
+    if plan.shuffle:
+        order = rng.permutation(order)
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss, step = run_epoch(problem, state, plan, order)
+    if not np.isfinite(loss) or not np.isfinite(state.u).all() or np.abs(state.u).max() > 1e100:
+        raise _divergence(problem, plan, Result(u, learning_rate=step))
+    return state, step, loss
+
+
+def _start(problem, plan):
+    theta = np.zeros((problem.k, problem.d + 1))
+    if plan.auto_rate and problem.fit_intercept:
+        theta[:, -1] = problem.loss.baseline(problem.Y, problem.weight)
+    return theta
+
+
+def set_scales(problem, plan, moments=None, n_seen=None):
+    """Coordinates of the descent and, for mini-batches with learning_rate="auto", the steps."""
+    if not plan.auto_rate and plan.preconditioner is None:
+        return
+    if moments is None:
+        moments = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+    curvature = typical_curvature(problem)
+    if plan.auto_rate or plan.preconditioner == "diag":
+        problem.coordinates = standardised(
+            *moments,
+            ridge=problem.penalty.l2 / curvature,
+            fit_intercept=problem.fit_intercept,
+        )
+    if not plan.auto_rate or plan.full:
+        return
+    if plan.rule.limit is None:  # steps of the adam family have the size of the rate itself
+        plan.schedule = Adaptive(0.01 * _size_of_target(problem), smallest=1e-4)
+        plan.schedule.smallest *= plan.schedule.eta
+        return
+
+
+    coordinates = problem.coordinates
+    norms = 1 + linear.row_norms(problem.X, coordinates.shift, coordinates.scale)
+    if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
+        norms /= 1 - plan.hyper[0]
+    plan.schedule = CappedSteps(norms, curvature, stream=n_seen is not None)
+    if problem.loss.curvature is None:
+        plan.slope_bound = curvature
+
+
+def _size_of_target(problem):
+    """Typical size of the predictor: the spread of y, or one for margins and on a log scale."""
+    if problem.loss.target != "value" or problem.loss.log_link:
+        return 1.0
+    Y = problem.Y.astype(np.float64)
+    spread = np.abs(Y - problem.loss.baseline(problem.Y, problem.weight)[:, None]).mean()
+    return float(spread) or 1.0
+
+
+def typical_curvature(problem):
+    """Curvature of the loss: its bound, else that at the best constant, else slope over size."""
+    loss = problem.loss
+    if loss.curvature is None:
+        if loss.name == "gamma":
+            return 1.0
+        return float(np.average(problem.Y, axis=1, weights=problem.weight).max()) or 1.0
+    if np.isfinite(loss.slope):
+        return min(loss.curvature or np.inf, loss.slope / _size_of_target(problem))
+    return loss.curvature
+
+
+# ------------------------------------------------------------------------------------------------
+# full batch
+# ------------------------------------------------------------------------------------------------
+
+
+def _full_batch(problem, plan, state, result, monitor):
+    """Returns the state of the update rule, None where the descent has none to keep."""
+    if plan.auto_rate and plan.solver in ("gd", "nesterov"):
+        if np.isfinite(problem.loss.slope):
+            _smoothing(problem, plan, result, monitor)
+            result.learning_rate = 1.0
+        else:
+            result.learning_rate = _smooth(problem, plan, result, monitor, plan.tol)
+        return None
+    if plan.accelerate and plan.preconditioner != "gram":
+        _accelerated_at_rate(problem, plan, result, monitor)
+        return None
+    if state is None:
+        state = EpochState.start(result.u, plan)
+    if plan.auto_rate:
+        _rule_with_auto_rate(problem, plan, state, result, monitor)
+    else:
+        _rule_at_rate(problem, plan, state, result, monitor)
+    return state
+
+
+def _smooth(problem, plan, result, monitor, tol):
+    """Accelerated or local descent of a smooth loss; returns the step in the metric's own unit."""
+    loss, momentum = problem.loss, plan.accelerate
+    affordable = problem.d < GRAM_LIMIT
+    if plan.preconditioner == "gram":
+        if loss.curvature is None:
+            local_metric(problem, result, monitor, tol=tol)
+            return 1.0
+        metric = Gram([problem.hessian_bound(loss.curvature)], exact=loss.kernel == "squared_error")
+        # a Hessian costs about d / 16 passes: if the bound takes longer, the curvature is local
+        switch = None if loss.coupled or metric.exact else 10 + problem.d // 8
+        accelerated(
+            problem, metric, result, monitor, tol=tol, momentum=momentum, max_passes=switch
+        )
+        if result.reason == "max_iter" and not monitor.exhausted:
+            local_metric(problem, result, monitor, tol=tol)
+        return 1.0
+    if loss.kernel == "squared_error" and affordable and not loss.coupled:
+        problem = QuadraticModel(problem, result.u)
+        lipschitz, certified = problem.lipschitz(), True
+    else:
+        certified = affordable and loss.curvature is not None
+        curvature = loss.curvature or typical_curvature(problem)
+        lipschitz = problem.lipschitz(curvature, affordable)
+    metric = Diagonal(lipschitz or 1.0, certified)
+    accelerated(problem, metric, result, monitor, tol=tol, momentum=momentum)
+    return 1.0 / metric.lipschitz
+
+
+def _smoothing(problem, plan, result, monitor):
+    """Kinked losses; each output has a scale, and so a descent, of its own."""
+    if problem.k > 1 and problem.loss.target == "value":
+        u = np.array(result.u)
+        for c in range(problem.k):
+            part = Result(u[c : c + 1])
+            _smoothing(problem.output(c), plan, part, monitor)
+            u[c], result.reason = part.u[0], part.reason
+            if part.reason in ("callback", "interrupted", "early_stopping"):
+                break
+        result.u = u
+        return
+
+    def make_solver(smooth, tol):
+        def solve(result):
+            if plan.preconditioner == "gram":
+                local_metric(smooth, result, monitor, tol=tol)
+            else:
+                _smooth(smooth, plan, result, monitor, tol)
+
+        return solve
+
+    width = _size_of_target(problem)
+    smoothing(problem, make_solver, width, result, monitor, tol=plan.tol)
+
+
+def _rule_with_auto_rate(problem, plan, state, result, monitor):
+    """momentum at the inverse of the metric's bound; the adam family at steps that shrink."""
+    metric = None
+    curvature = typical_curvature(problem)
+    if plan.rule.limit is None:
+        plan.schedule = Adaptive(0.1 * _size_of_target(problem))
+    elif plan.preconditioner == "gram":
+        metric = Gram([problem.hessian_bound(curvature)])
+        plan.schedule = Constant(1.0) if problem.loss.curvature else Adaptive(0.3)
+    else:
+        rate = 1.0 / (problem.lipschitz(curvature, problem.d < GRAM_LIMIT) or 1.0)
+        plan.schedule = Constant(rate) if problem.loss.curvature else Adaptive(0.3 * rate)
+    plan.schedule.smallest = plan.schedule.smallest and 1e-6 * plan.schedule.eta
+    by_rule(problem, plan, state, result, monitor, tol=plan.tol, metric=metric)
+
+
+def _in_gram_form(problem, plan, result):
+    """Squared error with more iterations ahead than columns: iterate on the Gram matrix instead."""
+    squared = problem.loss.kernel == "squared_error"
+    if squared and problem.d < min(plan.max_iter, GRAM_LIMIT):
+        return QuadraticModel(problem, result.u)
+    return problem
+
+
+def _accelerated_at_rate(problem, plan, result, monitor):
+    result.learning_rate = plan.schedule.eta
+    model = _in_gram_form(problem, plan, result)
+    metric = Diagonal(1.0 / result.learning_rate)
+    accelerated(model, metric, result, monitor, tol=plan.tol, explicit=True)
+    _check_end(problem, plan, result)
+
+
+def _rule_at_rate(problem, plan, state, result, monitor):
+    if plan.preconditioner == "gram":
+        metric = Gram([problem.hessian_bound(typical_curvature(problem))])
+        by_rule(problem, plan, state, result, monitor, tol=plan.tol, metric=metric)
+    else:
+        model = _in_gram_form(problem, plan, result)
+        by_rule(model, plan, state, result, monitor, tol=plan.tol)
+    _check_end(problem, plan, result)
+
+
+def _check_end(problem, plan, result):
+    """A rate above the stable one is an error, even if max_iter ended the run before it exploded."""
+    if result.rose and _stable_rate(problem, plan) < result.learning_rate:
+        raise DivergenceError
+
+
+# ------------------------------------------------------------------------------------------------
+# what to tell the user
+# ------------------------------------------------------------------------------------------------
+
+
+def _stable_rate(problem, plan):
+    """Largest rate at which full-batch descent converges; nan where none is known."""
+    if not plan.full or plan.rule.limit is None or plan.preconditioner == "gram":
+        return np.nan
+    limit = ACCELERATED_LIMIT if plan.accelerate else plan.rule.limit(plan.hyper[0])
+    curvature = typical_curvature(problem)
+    with np.errstate(divide="ignore"):
+        return limit / np.float64(problem.lipschitz(curvature, problem.d < GRAM_LIMIT))
+
+
+def _divergence(problem, plan, result):
+    rate = result.learning_rate
+    if not rate == rate and plan.schedule is not None:
+        rate = plan.schedule.eta
+    message = f"Descent diverged with learning rate {rate:.6g} (solver={plan.solver!r})."
+    stable = _stable_rate(problem, plan)
+    if stable == stable:
+        about = "" if problem.loss.kernel == "squared_error" else "about "
+        message += f" The largest stable rate is {about}{stable:.6g}."
+    if plan.auto_rate:
+        message += " Scale X (sklearn.preprocessing.StandardScaler) and look for outliers in X and y."
+    else:
+        message += (
+            ' Set a smaller learning_rate, or learning_rate="auto", or scale X '
+            "(sklearn.preprocessing.StandardScaler)."
+        )
+    return DivergenceError(message)
+
+
+def _warn_of_distance(problem, plan, result):
+    """How far from the minimum a fit stopped: the step of the metric of the data tells."""
+    message = f"max_iter={plan.max_iter} was reached before convergence."
+    if plan.full:
+        value, gap = _distance(problem, result)
+        if np.isfinite(gap) and value > 0:
+            message += f" The objective is about {100 * gap / value:.2g} % above its minimum."
+    message += " Increase max_iter"
+    if not plan.auto_rate:
+        message += f", or the learning rate ({result.learning_rate:.6g}"
+        stable = _stable_rate(problem, plan)
+        message += f"; largest stable: {stable:.6g})" if stable == stable else ")"
+        message += ', or set learning_rate="auto"'
+    warnings.warn(message + ", or raise tol.", ConvergenceWarning, stacklevel=4)
+
+
+def _distance(problem, result):
+    """Objective above its floor, and estimated suboptimality."""
+    value, gradient = problem.value_and_grad(result.u)
+    objective = float(np.sum(value + problem.l1_value(result.u) - problem.floor))
+    gap = result.gap
+    if problem.d < GRAM_LIMIT and not problem.penalty.l1 and not np.isfinite(problem.loss.slope):
+        metric = Gram([problem.hessian_bound(typical_curvature(problem))])
+        gap = float(np.sum(gradient * metric.solve(gradient))) / 2
+    return objective, min(gap, objective)

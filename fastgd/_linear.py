@@ -1,0 +1,224 @@
+"""The problem of a linear model: data, loss and penalty, as a function of its parameters.
+
+A solver asks it for value and gradient, for a metric, or to run an epoch; it knows nothing else of
+the model. Parameters u have shape (k, d + 1), a row per output with the intercept last, in the
+coordinates of `_coordinates.py`. Outputs that do not share a loss are separate problems solved side by
+side: values come per group, a group being an output, or all of them where softmax couples them.
+"""
+
+import numpy as np
+
+from ._compiled import linear
+from ._coordinates import Coordinates
+from ._losses import regression_loss
+from ._metrics import Gram, largest_eigenvalue
+from ._penalties import soft_threshold
+from ._threads import one_blas_thread
+
+
+_SQUARED = regression_loss("squared_error")
+
+
+class LinearProblem:
+    """Weighted mean loss of X theta + alpha R(theta).
+
+    Parameters
+    ----------
+    X : ndarray of shape (m, d), float32 or float64, C- or Fortran-ordered
+    Y : ndarray of shape (k, m), or (1, m) of class indices for a coupled loss; X's dtype
+    weight : ndarray of shape (m,) or None
+    loss : Loss
+    penalty : Penalty
+    k : int
+        Number of outputs.
+    """
+
+    def __init__(self, X, Y, weight, loss, penalty, *, k, fit_intercept, n_threads):
+        self.X, self.Y, self.weight = X, Y, weight
+        self.loss, self.penalty = loss, penalty
+        self.k, self.d = k, X.shape[1]
+        self.fit_intercept, self.n_threads = fit_intercept, n_threads
+        self.n_groups = 1 if loss.coupled else k
+        self.total_weight = (
+            float(len(X)) if weight is None else float(weight.sum(dtype=np.float64))
+        )
+        self.coordinates = Coordinates()
+        self.floor = loss.floor(Y, weight)
+        self._pass = linear.Pass(X, k)
+        self._params = loss.array
+
+    def with_loss(self, loss):
+        """The same data under another loss of the same shape (a smoothing of this one)."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, loss=loss, _params=loss.array)
+        return other
+
+    def output(self, c):
+        """The problem of one output by itself."""
+        other = LinearProblem(
+            self.X, self.Y[c : c + 1], self.weight, self.loss, self.penalty, k=1,
+            fit_intercept=self.fit_intercept, n_threads=self.n_threads,
+        )  # fmt: skip
+        other.coordinates = self.coordinates
+        return other
+
+    # ---- values -----------------------------------------------------------------------------
+
+    def group(self, product):
+        """Sum of a (k, p) array over each group, shape (n_groups, 1)."""
+        if self.n_groups == 1:
+            return np.full((1, 1), product.sum())
+        return product.sum(axis=1, keepdims=True)
+
+    def value_and_grad(self, u, curvature=None):
+        """Smooth part of the objective per group, shape (n_groups,), and its gradient (k, d + 1).
+
+        `curvature`, shape (k, m), receives the weighted second derivatives of the rows.
+        """
+        theta = self.coordinates.to_theta(u)
+        total, gradient = self._pass.run(
+            self.X, self.Y, self.weight, theta, self.loss.id, self._params, self.n_threads, curvature
+        )
+        gradient /= self.total_weight
+        value = total[: self.n_groups] / self.total_weight
+        if not self.fit_intercept:
+            gradient[:, -1] = 0
+        if self.penalty.l2:
+            w = theta[:, :-1]
+            gradient[:, :-1] += self.penalty.l2 * w
+            square = self.penalty.l2 / 2 * np.einsum("kj,kj->k", w, w)
+            value += square.sum() if self.loss.coupled else square
+        return value, self.coordinates.pull_back(gradient)
+
+    def l1_thresholds(self):
+        """Coefficient of |u| per parameter, shape (d + 1,): the intercept has none."""
+        scale = np.ones(self.d) if self.coordinates.identity else self.coordinates.scale
+        return np.append(self.penalty.l1 * scale, 0.0)
+
+    def l1_value(self, u):
+        if not self.penalty.l1:
+            return 0.0
+        return self.group(np.abs(u) * self.l1_thresholds())[:, 0]
+
+    def prox(self, u, lipschitz):
+        """Proximal step of the L1 penalty in the metric lipschitz * I."""
+        if not self.penalty.l1:
+            return u
+        return soft_threshold(u, self.l1_thresholds() / lipschitz)
+
+    def objective(self, u):
+        return self.value_and_grad(u)[0] + self.l1_value(u)
+
+    # ---- metrics ----------------------------------------------------------------------------
+
+    def _gram(self, h):
+        """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
+        identity = self.coordinates.identity
+        shift = np.zeros(self.d) if identity else self.coordinates.shift
+        with one_blas_thread(self.X.size * self.d):
+            A = linear.weighted_gram(self.X, h, shift, self.n_threads)
+        A /= self.total_weight
+        if not identity:
+            scale = np.append(self.coordinates.scale, 1.0)
+            A *= scale
+            A *= scale[:, None]
+        if not self.fit_intercept:
+            A[-1] = A[:, -1] = 0
+        return A
+
+    def _ridge(self):
+        """Second derivative of the L2 penalty per parameter, shape (d + 1,)."""
+        scale = np.ones(self.d) if self.coordinates.identity else self.coordinates.scale
+        return np.append(self.penalty.l2 * scale**2, 0.0)
+
+    def _add_ridge(self, A):
+        A.flat[:: len(A) + 1] += self._ridge()
+        return A
+
+    def hessian_bound(self, curvature):
+        """curvature * X^T X / m + l2: at least the Hessian everywhere if the loss's is below."""
+        h = np.full(len(self.X), curvature) if self.weight is None else self.weight * float(curvature)
+        return self._add_ridge(self._gram(np.asarray(h, dtype=np.float64)))
+
+    def local_hessians(self, curvature):
+        """Hessian of every output at the point whose row curvatures (k, m) are given."""
+        return [self._add_ridge(self._gram(h.astype(np.float64))) for h in curvature]
+
+    def empty_curvature(self):
+        return np.empty((self.k, len(self.X)), self.X.dtype)
+
+    def lipschitz(self, curvature, affordable=True):
+        """Largest eigenvalue of the bound of the Hessian, by power iteration."""
+        if affordable:
+            return largest_eigenvalue(self.hessian_bound(curvature))
+        probe = LinearProblem(
+            self.X, np.zeros((1, len(self.X)), self.X.dtype), self.weight, _SQUARED, self.penalty,
+            k=1, fit_intercept=self.fit_intercept, n_threads=self.n_threads,
+        )  # fmt: skip
+        probe.coordinates = self.coordinates
+        ridge = self._ridge()
+        u = np.linspace(1.0, 2.0, self.d + 1)[None]
+        value = 0.0
+        for _ in range(20):
+            u /= np.linalg.norm(u)
+            Hu = probe.value_and_grad(u)[1] * curvature + (1 - curvature) * ridge * u
+            value = float(np.linalg.norm(Hu))
+            if value == 0:
+                break
+            u = Hu
+        return 1.1 * value  # a solver tightens a bound that proves too small
+
+    # ---- epochs -----------------------------------------------------------------------------
+
+    def run_epoch(self, state, order, steps, plan):
+        """Descend over the rows of `order` in batches; returns the sum of the losses met.
+
+        state : `_solvers.EpochState`, changed in place.
+        """
+        first = max(0, plan.average - state.t) if plan.average else len(steps)
+        common = (self.X, self.Y, self.weight, state.u, order, plan.batch_size, steps)
+        loss = (self.loss.id, self._params, self.penalty.l2, self.penalty.l1, self.fit_intercept)
+        mean = (state.mean, state.mean_count, first)
+        if plan.by_rows:
+            total = linear.sgd_epoch(
+                *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
+            )
+        else:
+            scale, shift = self.coordinates.kernel_arrays(self.X.dtype)
+            caps = plan.max_slopes(steps)
+            total = linear.rule_epoch(
+                *common, *loss, plan.rule.id, plan.hyper, state.slots, float(state.t - 1),
+                plan.clip_norm or 0.0, scale, shift, caps, *mean,
+            )  # fmt: skip
+        state.t += len(steps)
+        return total[: self.n_groups].sum()
+
+
+class QuadraticModel:
+    """Gram form: a squared-error problem whose data have been read for the last time.
+
+    About any point c the objective is F(c) + g(c) (u - c) + (u - c) H (u - c) / 2 exactly, so that an
+    iteration costs O(d^2) whatever the number of rows, and the iterates are those of the matrix form.
+    """
+
+    def __init__(self, problem, centre):
+        self.problem, self.centre = problem, centre
+        self.hessian = problem.hessian_bound(1.0)
+        self.value, self.gradient = problem.value_and_grad(centre)
+
+    def __getattr__(self, name):
+        return getattr(self.problem, name)
+
+    def value_and_grad(self, u):
+        step = u - self.centre
+        H_step = step @ self.hessian
+        products = ((self.gradient + 0.5 * H_step) * step).sum(axis=1)
+        return self.value + products, self.gradient + H_step
+
+    def lipschitz(self, curvature=1.0, affordable=True):
+        return largest_eigenvalue(self.hessian)
+
+    def metric(self):
+        return Gram([self.hessian], exact=True)
+
+

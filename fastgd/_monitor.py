@@ -1,0 +1,79 @@
+"""What happens between two iterations: the record, the screen, validation, callbacks, stopping.
+
+A solver reports every iteration (full batch) or epoch (mini-batch) to a `Monitor`, and stops when
+the answer is a reason. All that costs time is asked for only where somebody listens.
+"""
+
+import numpy as np
+
+
+class Monitor:
+    """Record of a fit.
+
+    Parameters
+    ----------
+    max_iter : int
+    verbose : int
+    score : callable theta -> float, or None
+        Score on the validation set.
+    patience : int or None
+        Reports without a better score, by more than `tol`, after which to stop; None never stops.
+    callback : object with begin() and end(theta) -> bool, or None
+        Told of every iteration; true stops the fit.
+
+    Attributes
+    ----------
+    curve : list of float
+        Objective of every report.
+    scores : list of float
+    best_theta : ndarray or None
+        Parameters of the best score, kept where patience is set.
+    """
+
+    def __init__(self, *, max_iter, verbose=0, score=None, patience=None, tol=0.0, callback=None):
+        self.max_iter, self.verbose = max_iter, verbose
+        self.score, self.patience, self.tol, self.callback = score, patience, tol, callback
+        self.curve, self.scores = [], []
+        self.best_theta, self.best_score, self.waited = None, -np.inf, 0
+
+    def report(self, objective, theta):
+        """Record one iteration; returns why to stop, or None.
+
+        theta : callable returning the parameters (k, d + 1), evaluated only where needed
+        """
+        self.curve.append(float(objective))
+        reason = None
+        if self.score is not None:
+            reason = self._validate(theta())
+        if self.verbose:
+            score = f", validation score {self.scores[-1]:.6g}" if self.scores else ""
+            print(f"Iteration {len(self.curve)}, objective {objective:.8g}{score}", flush=True)
+        if self.callback is not None and self.callback.end(theta):
+            return "callback"
+        return reason
+
+    def _validate(self, theta):
+        score = self.score(theta)
+        self.scores.append(score)
+        if self.patience is None:
+            return None
+        self.waited = 0 if score > self.best_score + self.tol else self.waited + 1
+        if score > self.best_score:
+            self.best_score, self.best_theta = score, np.array(theta)
+        return "early_stopping" if self.waited >= self.patience else None
+
+    def proceed(self):
+        """Whether there is an iteration left; if so, it begins."""
+        if self.exhausted:
+            return False
+        if self.callback is not None:
+            self.callback.begin()
+        return True
+
+    @property
+    def n_iter(self):
+        return len(self.curve)
+
+    @property
+    def exhausted(self):
+        return self.n_iter >= self.max_iter

@@ -1,0 +1,186 @@
+"""Every "auto" and every conflict between parameters, decided before anything is computed.
+
+A `Plan` is what a descent needs to know of the estimator's parameters. Three choices make a method:
+how many rows a gradient sees (batch_size), how a gradient becomes a step (solver), how long the step
+is (learning_rate); the metric (preconditioner) follows from them unless it is given.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._compiled import linear
+from ._optimizers import RULES, Rule
+from ._penalties import Penalty
+from ._schedules import PASSIVE_AGGRESSIVE, Constant, make_schedule
+
+GRAM_LIMIT = 2048  # columns up to which a d x d matrix and its factorisation are cheap beside X
+
+
+@dataclass
+class Plan:
+    full: bool
+    batch_size: int
+    solver: str
+    rule: Rule
+    preconditioner: str | None
+    auto_rate: bool
+    schedule: Constant | None  # None: it follows from the data
+    accelerate: bool  # Nesterov's momentum by FISTA's sequence, instead of the rule's constant one
+    penalty: Penalty
+    hyper: tuple
+    clip_norm: float | None
+    average: int
+    shuffle: bool
+    tol: float | None
+    max_iter: int
+    n_iter_no_change: int
+    normalise_weights: bool
+    passive_aggressive: int = 0
+    slope_bound: float = 0.0  # of a row's loss over its step; 0 for none
+
+    @property
+    def by_rows(self):
+        """Whether an epoch is plain descent in the columns as they are: O(d) per row."""
+        return self.rule.name == "gd" and not self.clip_norm and self.preconditioner is None
+
+    def max_slopes(self, steps):
+        """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""
+        if not self.slope_bound:
+            return np.empty(0)
+        return np.full(len(steps), self.slope_bound / self.schedule.eta)
+
+    def update(self, u, gradient, slots, step, t):
+        linear.update(self.rule.id, self.hyper, u, gradient, slots, step, float(t))
+
+
+def make_plan(est, loss, n_samples, n_features, *, streaming=False):
+    """Resolve the parameters of an estimator for data of a given shape.
+
+    Parameters
+    ----------
+    est : GDRegressor or GDClassifier
+    loss : Loss
+    streaming : bool
+        For partial_fit, which sees a chunk of the data: "auto" means mini-batches there.
+    """
+    rate = est.learning_rate
+    auto_rate = isinstance(rate, str) and rate == "auto"
+    perceptron = loss.name == "perceptron"
+    passive_aggressive = PASSIVE_AGGRESSIVE.get(rate, 0) if isinstance(rate, str) else 0
+    penalty = Penalty.make(est.penalty, est.alpha, est.l1_ratio)
+    _check_conflicts(est, loss, streaming, passive_aggressive)
+
+    # how many rows
+    one_row = passive_aggressive or est.average or perceptron
+    if est.batch_size == "auto":
+        batch_size = 1 if one_row else min(32, n_samples) if streaming else n_samples
+        full = not (one_row or streaming)
+    elif est.batch_size == "full":
+        batch_size, full = n_samples, not streaming
+    else:
+        batch_size, full = min(est.batch_size, n_samples), False
+        if est.batch_size > n_samples and not streaming:
+            warnings.warn(
+                f"batch_size={est.batch_size} is larger than n_samples={n_samples}; it is clipped "
+                f"to {n_samples}.",
+                UserWarning,
+                stacklevel=4,
+            )
+    if full and est.average:
+        raise ValueError(
+            'average is for mini-batches: set batch_size to an int, or leave it at "auto".'
+        )
+
+    # how a gradient becomes a step, and how long the step is
+    decaying = isinstance(rate, str) and rate in ("invscaling", "optimal", "adaptive")
+    solver = est.solver
+    if solver == "auto":
+        solver = "nesterov" if full and not decaying else "gd"
+    accelerate = full and solver == "nesterov" and (auto_rate or est.solver == "auto")
+    schedule = None
+    if perceptron and auto_rate and not full:
+        auto_rate, schedule = False, Constant(1.0)  # Rosenblatt's rule has no rate to tune
+    elif not auto_rate:
+        schedule = make_schedule(
+            rate, eta0=est.eta0, power_t=est.power_t, alpha=est.alpha, slope_at=_slope_at(loss)
+        )
+
+    # in which metric
+    preconditioner = est.preconditioner
+    rules_with_metric = ("gd", "momentum", "nesterov")
+    if preconditioner == "auto":
+        if not auto_rate:
+            preconditioner = None
+        elif full and solver in rules_with_metric and not penalty.l1 and n_features < GRAM_LIMIT:
+            preconditioner = "gram"
+        else:
+            preconditioner = "diag"
+    if preconditioner == "gram" and not full:
+        raise ValueError('preconditioner="gram" needs the whole data: set batch_size="full".')
+    if preconditioner == "gram" and penalty.l1:
+        raise ValueError(
+            'preconditioner="gram" mixes the columns, which the L1 penalty keeps apart: set '
+            'preconditioner="diag", or penalty="l2".'
+        )
+    if passive_aggressive and (solver != "gd" or preconditioner or batch_size != 1):
+        raise ValueError(
+            f'learning_rate="{rate}" is defined for single rows and plain steps: set batch_size=1, '
+            'solver="gd", preconditioner=None.'
+        )
+    return Plan(
+        full=full,
+        batch_size=batch_size,
+        solver=solver,
+        rule=RULES[solver],
+        preconditioner=preconditioner,
+        auto_rate=auto_rate,
+        schedule=schedule,
+        accelerate=accelerate,
+        penalty=penalty,
+        hyper=(est.momentum, est.beta_1, est.beta_2),
+        clip_norm=est.clip_norm,
+        average=int(est.average),
+        shuffle=est.shuffle,
+        tol=est.tol,
+        max_iter=est.max_iter,
+        n_iter_no_change=est.n_iter_no_change,
+        normalise_weights=full or (auto_rate and not streaming),
+        passive_aggressive=passive_aggressive,
+    )
+
+
+def _check_conflicts(est, loss, streaming, passive_aggressive):
+    if tuple(np.atleast_1d(est.hidden_layer_sizes)) or est.batch_norm:
+        raise NotImplementedError(
+            "Networks are not built yet: leave hidden_layer_sizes=() and batch_norm=False."
+        )
+    if est.penalty == "elasticnet" and est.l1_ratio is None:
+        raise ValueError('l1_ratio must be a number with penalty="elasticnet".')
+    if loss.name == "huber" and est.epsilon <= 0:
+        raise ValueError('epsilon must be positive with loss="huber".')
+    if est.learning_rate == "optimal" and est.alpha == 0:
+        raise ValueError('learning_rate="optimal" is 1 / (alpha (t0 + t)): alpha must be positive.')
+    if passive_aggressive and loss.name not in ("hinge", "epsilon_insensitive"):
+        raise ValueError(
+            f'learning_rate="{est.learning_rate}" is for loss="hinge" or '
+            f'"epsilon_insensitive", not "{loss.name}".'
+        )
+    if streaming and est.early_stopping:
+        raise ValueError("early_stopping must be False with partial_fit.")
+
+
+def _slope_at(loss):
+    """Slope of the loss as a function (y, z); that of one margin where the loss couples classes."""
+
+    def slope(y, z):
+        kernel, params = ("log_loss", np.zeros(4)) if loss.coupled else (loss.kernel, loss.array)
+        X, theta = np.zeros((1, 1)), np.array([[0.0, z]])
+        one_pass = linear.Pass(X, 1)
+        _, gradient = one_pass.run(
+            X, np.array([[y]]), None, theta, linear.LOSS_IDS[kernel], params, 1
+        )
+        return float(gradient[0, 1])
+
+    return slope

@@ -1,0 +1,102 @@
+"""Learning rates as arrays: one step size for each update t = 1, 2, ... of an epoch.
+
+A schedule is a function of the count of updates; the compiled loops see its numbers only. Those
+with names are SGDRegressor's and SGDClassifier's. `learning_rate="auto"` for mini-batches is
+`CappedSteps`: as long as possible, and never so long that a batch could overshoot.
+"""
+
+import numpy as np
+
+PASSIVE_AGGRESSIVE = {"pa1": 1, "pa2": 2}
+
+
+class Constant:
+    """a_t = eta0; also the aggressiveness C of PA-I and PA-II (Crammer et al. 2006)."""
+
+    smallest = None  # a plateau of the objective ends the fit
+
+    def __init__(self, eta0):
+        self.eta = eta0
+
+    def steps(self, t, order, batch_size):
+        return np.full(_n_batches(order, batch_size), self.eta)
+
+
+class InverseScaling(Constant):
+    """a_t = eta0 / t^power_t"""
+
+    def __init__(self, eta0, power_t):
+        super().__init__(eta0)
+        self.power_t = power_t
+
+    def steps(self, t, order, batch_size):
+        return self.eta / np.arange(t, t + _n_batches(order, batch_size)) ** self.power_t
+
+
+class Optimal(Constant):
+    """a_t = 1 / (alpha (t0 + t - 1)), t0 by Bottou's heuristic (Bottou 2012)."""
+
+    def __init__(self, alpha, slope_at):
+        typical_weight = np.sqrt(1.0 / np.sqrt(alpha))
+        first = typical_weight / max(1.0, slope_at(1.0, -typical_weight))
+        super().__init__(first)
+        self.alpha, self.t0 = alpha, 1.0 / (first * alpha)
+
+    def steps(self, t, order, batch_size):
+        t = np.arange(t, t + _n_batches(order, batch_size))
+        return 1.0 / (self.alpha * (self.t0 + t - 1))
+
+
+class Adaptive(Constant):
+    """a_t = eta0 until the objective stops falling, then a fifth of it, and so on."""
+
+    def __init__(self, eta0, smallest=1e-6):
+        super().__init__(eta0)
+        self.smallest = smallest
+
+    def shrink(self):
+        """After a plateau: False when the steps are as small as they get."""
+        if self.eta <= self.smallest:
+            return False
+        self.eta /= 5
+        return True
+
+
+class CappedSteps(Adaptive):
+    """Adaptive steps relative to the largest that is safe for the rows of each batch.
+
+    `curvature * mean squared length of the batch's rows` bounds the curvature of its loss, in the
+    standardised coordinates in which the descent runs: a step of its inverse cannot overshoot, and
+    no constant needs tuning (Ross, Mineiro & Langford 2013; Toulis & Airoldi 2017). A stream has no
+    plateaus to go by: there the steps decay as 1 / sqrt(t).
+    """
+
+    def __init__(self, row_norms, curvature, stream=False):
+        super().__init__(1.0, smallest=1e-3)
+        self.bounds, self.stream = row_norms * curvature, stream
+
+    def steps(self, t, order, batch_size):
+        starts = np.arange(0, len(order), batch_size)
+        sizes = np.diff(np.append(starts, len(order)))
+        steps = self.eta * sizes / np.add.reduceat(self.bounds[order], starts)
+        if self.stream:
+            steps /= np.sqrt(1 + np.arange(t, t + len(starts)) * batch_size / 1000)
+        return steps
+
+
+def _n_batches(order, batch_size):
+    return -(-len(order) // batch_size)
+
+
+def make_schedule(learning_rate, *, eta0, power_t, alpha, slope_at):
+    """The schedule of an explicit learning_rate: a number or a name."""
+    if not isinstance(learning_rate, str):
+        return Constant(float(learning_rate))
+    return {
+        "constant": lambda: Constant(eta0),
+        "invscaling": lambda: InverseScaling(eta0, power_t),
+        "optimal": lambda: Optimal(alpha, slope_at),
+        "adaptive": lambda: Adaptive(eta0),
+        "pa1": lambda: Constant(eta0),
+        "pa2": lambda: Constant(eta0),
+    }[learning_rate]()

@@ -1,0 +1,47 @@
+"""The inner loops of simd.h for both float types."""
+
+from cython cimport floating
+
+cdef extern from "simd.h" nogil:
+    double dot_f64(Py_ssize_t n, const double* x, const double* w) noexcept
+    float dot_f32(Py_ssize_t n, const float* x, const float* w) noexcept
+    void dot4_f64(Py_ssize_t n, const double* x0, const double* x1, const double* x2,
+                  const double* x3, const double* w, double* out) noexcept
+    void dot4_f32(Py_ssize_t n, const float* x0, const float* x1, const float* x2,
+                  const float* x3, const float* w, float* out) noexcept
+    void axpy_f64(Py_ssize_t n, double a, const double* x, double* g) noexcept
+    void axpy_f32(Py_ssize_t n, float a, const float* x, float* g) noexcept
+    void axpy4_f64(Py_ssize_t n, const double* a, const double* x0, const double* x1,
+                   const double* x2, const double* x3, double* g) noexcept
+    void axpy4_f32(Py_ssize_t n, const float* a, const float* x0, const float* x1,
+                   const float* x2, const float* x3, float* g) noexcept
+
+
+cdef inline floating dot(Py_ssize_t n, const floating* x, const floating* w) noexcept nogil:
+    if floating is double:
+        return dot_f64(n, x, w)
+    else:
+        return dot_f32(n, x, w)
+
+
+cdef inline void dot4(Py_ssize_t n, const floating* x0, const floating* x1, const floating* x2,
+                      const floating* x3, const floating* w, floating* out) noexcept nogil:
+    if floating is double:
+        dot4_f64(n, x0, x1, x2, x3, w, out)
+    else:
+        dot4_f32(n, x0, x1, x2, x3, w, out)
+
+
+cdef inline void axpy(Py_ssize_t n, floating a, const floating* x, floating* g) noexcept nogil:
+    if floating is double:
+        axpy_f64(n, a, x, g)
+    else:
+        axpy_f32(n, a, x, g)
+
+
+cdef inline void axpy4(Py_ssize_t n, const floating* a, const floating* x0, const floating* x1,
+                       const floating* x2, const floating* x3, floating* g) noexcept nogil:
+    if floating is double:
+        axpy4_f64(n, a, x0, x1, x2, x3, g)
+    else:
+        axpy4_f32(n, a, x0, x1, x2, x3, g)

@@ -1,0 +1,296 @@
+"""The compiled kernels, called by themselves, against their NumPy twins on every kind of array."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from fastgd.kernels import gradient_descent, loss_gradient
+from numpy.testing import assert_allclose, assert_array_equal
+from reference import CLASSIFICATION, LOSSES, REGRESSION, SOFTMAX, mean_loss, softmax_loss
+from threadpoolctl import threadpool_limits
+
+ALL_LOSSES = sorted({*REGRESSION, *CLASSIFICATION})
+TOLERANCE = {np.float64: 1e-11, np.float32: 1e-4}
+
+
+def make(m=120, d=5, k=None, dtype=np.float64, loss="squared_error", seed=0):
+    """X (m, d), y (m,) or (m, k), w (d,) or (d, k), s (m,)."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(m, d))
+    w = rng.normal(size=d if k is None else (d, k))
+    y = X @ w / 3 + rng.normal(size=(m,) if k is None else (m, k))
+    if loss in ("poisson", "gamma"):
+        y = np.exp(y)
+    elif loss in set(CLASSIFICATION) - set(REGRESSION):
+        y = np.where(y > 0, 1.0, -1.0)
+    s = np.where(np.arange(m) % 7 == 3, 0.0, rng.uniform(0.2, 2, size=m))
+    return tuple(a.astype(dtype) for a in (X, y, w, s))
+
+
+def twin_descent(X, y, w, learning_rate, n_iter):
+    for _ in range(n_iter):
+        w = w - learning_rate * X.T @ (X @ w - y) / len(X)
+    return w
+
+
+def twin_gradient(X, y, w, loss, s=None):
+    X, y, w = (np.asarray(a, float) for a in (X, y, w))
+    slope = LOSSES[loss].slope(y, X @ w, 0.1, 0.5)
+    s = np.ones(len(X)) if s is None else np.asarray(s, float)
+    return mean_loss(loss, y, X @ w, s).sum(), X.T @ (slope.T * s).T / s.sum()
+
+
+def assert_twins(ours, twin, tol):
+    assert_allclose(ours[0], twin[0], rtol=tol)
+    assert ours[1].shape == twin[1].shape
+    assert_allclose(ours[1], twin[1], rtol=tol, atol=tol * np.abs(twin[1]).max(initial=1e-300))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("k", [None, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", ALL_LOSSES)
+def test_loss_gradient_is_its_numpy_twin(loss, weighted, k, dtype):
+    if k and loss in SOFTMAX:
+        pytest.skip("several columns of w are the classes of a softmax: the next tests")
+    X, y, w, s = make(k=k, dtype=dtype, loss=loss)
+    s = s if weighted else None
+    value, gradient = loss_gradient(X, y, w, loss, s)
+    assert gradient.dtype == dtype
+    assert_twins((value, gradient), twin_gradient(X, y, w, loss, s), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("loss", SOFTMAX)
+def test_softmax_gradient_is_its_numpy_twin(loss, dtype):
+    X, y, w, s = make(k=3, dtype=dtype)
+    codes = np.argmax(y, axis=1)
+    rows, slope = softmax_loss(loss, codes, X.astype(float) @ w)
+    twin = np.average(rows, weights=s), X.T @ (slope * s[:, None]) / s.sum()
+    assert_twins(loss_gradient(X, codes.astype(dtype), w, loss, s), twin, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("loss", ALL_LOSSES)
+def test_gradient_is_the_finite_difference_of_the_loss(loss):
+    X, y, w, s = make(loss=loss)
+    gradient = loss_gradient(X, y, w, loss, s)[1]
+    h = 1e-6
+    for j, unit in enumerate(np.eye(len(w))):
+        difference = (
+            loss_gradient(X, y, w + h * unit, loss, s)[0]
+            - loss_gradient(X, y, w - h * unit, loss, s)[0]
+        )
+        assert_allclose(gradient[j], difference / (2 * h), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("k", [None, 1, 4])
+def test_gradient_descent_is_the_textbook_line(k, dtype):
+    X, y, w, _ = make(k=k, dtype=dtype)
+    ours = gradient_descent(X, y, w, 0.1, 50)
+    assert ours.dtype == dtype and ours.shape == w.shape
+    assert_allclose(
+        ours, twin_descent(X, y, w, 0.1, 50), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
+    )
+
+
+def test_no_iteration_returns_a_copy_of_w():
+    X, y, w, _ = make()
+    result = gradient_descent(X, y, w, 0.1, 0)
+    assert_array_equal(result, w)
+    assert not np.shares_memory(result, w)
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "Fortran": np.asfortranarray,
+    "every second row": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "reversed rows": lambda a: a[::-1].copy()[::-1],
+    "every second column": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "columns of a wider table": lambda a: np.pad(a, [(0, 0)] * (a.ndim - 1) + [(1, 1)])[..., 1:-1],
+    "rows of a longer Fortran table": lambda a: np.asfortranarray(np.concatenate([a, a]))[: len(a)],
+    "read-only": read_only,
+    "read-only Fortran": lambda a: read_only(np.asfortranarray(a).T).T,
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout_changes_nothing_and_inputs_stay_as_they_were(layout, dtype):
+    for k in (None, 3):
+        plain = make(k=k, dtype=dtype)
+        X, y, w, s = (LAYOUTS[layout](a) for a in plain)
+        assert_array_equal(X, plain[0])
+        tol = TOLERANCE[dtype]
+        assert_twins(
+            loss_gradient(X, y, w, "huber", s), twin_gradient(*plain[:3], "huber", plain[3]), tol
+        )
+        assert_allclose(
+            gradient_descent(X, y, w, 0.1, 5), twin_descent(*plain[:3], 0.1, 5), rtol=tol, atol=tol
+        )
+        for ours, before in zip((X, y, w, s), plain, strict=True):
+            assert_array_equal(ours, before)
+
+
+def test_memory_mapped_data_is_read_in_place(tmp_path):
+    X, y, w, _ = make()
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert_array_equal(gradient_descent(mapped, y, w, 0.1, 5), gradient_descent(X, y, w, 0.1, 5))
+
+
+def test_integers_are_read_as_floats():
+    rng = np.random.default_rng(0)
+    X, y, w = rng.integers(-3, 4, size=(50, 4)), rng.integers(-5, 6, size=50), np.arange(4)
+    assert_allclose(
+        gradient_descent(X, y, w, 0.05, 20), twin_descent(X, y, w, 0.05, 20), rtol=1e-12
+    )
+    assert_twins(loss_gradient(X, y, w), twin_gradient(X, y, w, "squared_error"), 1e-12)
+
+
+@pytest.mark.parametrize(
+    "m, d", [(1, 1), (1, 7), (7, 1), (2, 300), (3, 64), (65, 33), (1000, 129), (4097, 3)]
+)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_every_shape_has_its_remainders_handled(m, d, dtype):
+    for order in "CF":
+        for k in (None, 1, 2, 5):
+            X, y, w, _ = make(m, d, k, dtype)
+            X = np.asarray(X, order=order)
+            tol = TOLERANCE[dtype]
+            assert_twins(loss_gradient(X, y, w), twin_gradient(X, y, w, "squared_error"), tol)
+            expected = twin_descent(X, y, w, 0.5 / d, 3)
+            assert_allclose(gradient_descent(X, y, w, 0.5 / d, 3), expected, rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize(
+    "kernel", [loss_gradient, lambda X, y, w, **o: gradient_descent(X, y, w, 0.1, 5, **o)]
+)
+def test_out_receives_the_result(kernel):
+    for k in (None, 3):
+        X, y, w, _ = make(k=k)
+        expected = kernel(X, y, w)
+        out = np.full_like(w, np.nan)
+        result = kernel(X, y, w, out=out)
+        if isinstance(result, tuple):
+            assert result[0] == expected[0]
+            result, expected = result[1], expected[1]
+        assert result is out
+        assert_array_equal(out, expected)
+        for wrong in (np.empty(len(w) + 1), w.astype(np.float32), read_only(w)):
+            with pytest.raises((ValueError, TypeError)):
+                kernel(X, y, w, out=wrong)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e30, 1e150])
+def test_huge_and_tiny_columns_give_exact_gradients(scale):
+    X, y, w, _ = make()
+    X[:, 2] *= scale
+    w[2] /= scale
+    value, gradient = loss_gradient(X, y, w)
+    twin = twin_gradient(X, y, w, "squared_error")
+    assert_allclose(value, twin[0], rtol=1e-12)
+    assert_allclose(gradient, twin[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype, large", [(np.float64, 1e4), (np.float32, 1e3)])
+def test_large_margins_overflow_in_no_loss(dtype, large):
+    X, w = np.array([[large], [-large]], dtype), np.ones(1, dtype)
+    for sign in (1, -1):
+        y = np.array([sign, -sign], dtype)
+        value, gradient = loss_gradient(X, y, w, "log_loss")
+        assert_allclose(value, 0 if sign > 0 else large, rtol=1e-6)
+        assert_allclose(gradient, [0 if sign > 0 else large], rtol=1e-6)
+    Z = np.array([[1, -1, 0]], dtype)
+    value, gradient = loss_gradient(X[:1], np.array([1], dtype), Z, "log_loss")
+    assert_allclose(value, 2 * large, rtol=1e-6)
+    assert_allclose(gradient, [[large, -large, 0]], rtol=1e-6)
+
+
+def test_log_loss_keeps_its_digits_where_it_is_tiny():
+    value, gradient = loss_gradient(np.ones((1, 1)), np.ones(1), np.array([50.0]), "log_loss")
+    assert_allclose(value, np.exp(-50.0), rtol=1e-12)
+    assert_allclose(gradient, [-np.exp(-50.0)], rtol=1e-12)
+
+
+def test_float32_sums_over_many_rows_in_double():
+    m = 300_000
+    X, y = np.full((m, 1), 0.1, np.float32), np.full(m, 0.3, np.float32)
+    value, gradient = loss_gradient(X, y, np.zeros(1, np.float32))
+    assert_allclose(value, 0.045, rtol=1e-6)
+    assert_allclose(gradient, [-0.03], rtol=1e-6)
+
+
+def test_nan_and_infinity_stay_visible():
+    for bad in (np.nan, np.inf):
+        X, y, w, _ = make()
+        X[50, 2] = bad
+        value, gradient = loss_gradient(X, y, w)
+        assert not np.isfinite(value) and not np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("order", "CF")
+def test_one_thread_and_two_give_the_same_bits(order, dtype):
+    for m, d, k in ((30_001, 64, None), (20_000, 33, 3), (700, 1500, None)):
+        X, y, w, s = make(m, d, k, dtype)
+        X = np.asarray(X, order=order)
+        results = []
+        for threads in (1, 2):
+            with threadpool_limits(threads):
+                results.append(
+                    (*loss_gradient(X, y, w, sample_weight=s), gradient_descent(X, y, w, 0.01, 3))
+                )
+        for one, two in zip(*results, strict=True):
+            assert_array_equal(one, two)
+
+
+def test_kernels_release_the_gil():
+    X, y, w, _ = make(20_000, 50)
+    thread = threading.Thread(target=gradient_descent, args=(X, y, w, 1e-3, 500))
+    thread.start()
+    ticks = 0
+    while thread.is_alive():
+        ticks += 1
+        time.sleep(0.002)
+    assert ticks > 5
+
+
+@pytest.mark.parametrize(
+    "kernel", [loss_gradient, lambda X, y, w: gradient_descent(X, y, w, 0.1, 5)]
+)
+@pytest.mark.parametrize(
+    "shapes, named",
+    [
+        (((0, 3), (0,), (3,)), "row|sample"),
+        (((5, 3), (4,), (3,)), r"\by\b"),
+        (((5, 3), (5,), (4,)), r"\bw\b"),
+        (((5, 3), (5, 2), (3, 3)), r"\b[yw]\b"),
+        (((5, 3), (5, 2), (3,)), r"\b[yw]\b"),
+        (((15,), (5,), (3,)), r"\bX\b"),
+        (((5, 3, 1), (5,), (3,)), r"\bX\b"),
+    ],
+    ids=str,
+)
+def test_shapes_that_do_not_fit_are_named(shapes, named, kernel):
+    with pytest.raises(ValueError, match=named):
+        kernel(*(np.ones(shape) for shape in shapes))
+
+
+def test_arguments_that_mean_nothing_are_refused():
+    X, y, w, s = make()
+    with pytest.raises(ValueError, match="(?s)huber.*quantile"):  # the known names
+        loss_gradient(X, y, w, "no such loss")
+    with pytest.raises(ValueError, match="sample_weight"):
+        loss_gradient(X, y, w, "huber", s[:-1])
+    with pytest.raises(ValueError, match="n_iter"):
+        gradient_descent(X, y, w, 0.1, -1)
+    with pytest.raises((TypeError, ValueError)):
+        loss_gradient(X.astype(str), y, w)

@@ -1,0 +1,487 @@
+"""Default estimators end at the optimum of their objective, also on data that breaks SGD.
+
+Smooth losses to 1e-6 of the objective, losses with kinks to 1e-4; poisson and gamma are measured as
+deviances. Oracles: scikit-learn, and on hard data SciPy in standardised coordinates (reference.py).
+"""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from reference import (
+    CLASSIFICATION,
+    LOSSES,
+    REGRESSION,
+    objective,
+    penalty_parts,
+    signs,
+    smallest_objective,
+    smallest_softmax_objective,
+)
+from scipy.special import xlogy
+from sklearn.linear_model import (
+    ElasticNet,
+    GammaRegressor,
+    HuberRegressor,
+    Lasso,
+    LogisticRegression,
+    PoissonRegressor,
+    QuantileRegressor,
+    Ridge,
+)
+from sklearn.svm import SVC, SVR, LinearSVC
+
+from fastgd import GDClassifier, GDRegressor
+
+SMOOTH = [name for name, loss in LOSSES.items() if loss.curvature is not None]
+
+
+def saturated(loss, y):
+    """The loss that no prediction can undercut: the zero of the deviance."""
+    if loss not in ("poisson", "gamma"):
+        return 0.0
+    return np.mean(y - xlogy(y, y)) if loss == "poisson" else np.mean(1 + np.log(y))
+
+
+def assert_optimal(model, X, y, best, tol=None):
+    loss = model.get_params()["loss"]
+    tol = tol or (1e-6 if loss in SMOOTH else 1e-4)
+    assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()
+    zero = saturated(loss, y)
+    excess = (objective(model, X, y) - best) / (best - zero)
+    assert excess <= tol, (
+        f"objective {excess:.1e} above the optimum, stopped as {model.stop_reason_!r}"
+    )
+
+
+# --- scikit-learn's solvers, on friendly data
+
+A = 0.02  # alpha
+M = 150  # rows of the shared data
+EXACT = {"tol": 1e-10, "max_iter": 100_000}
+PEERS = {
+    "ridge": (GDRegressor, "squared_error", "y", {}, Ridge(alpha=A * M)),
+    "ridge, two outputs": (GDRegressor, "squared_error", "Y", {}, Ridge(alpha=A * M)),
+    "lasso": (GDRegressor, "squared_error", "y", {"penalty": "l1"}, Lasso(alpha=A, **EXACT)),
+    "lasso, two outputs": (
+        GDRegressor,
+        "squared_error",
+        "Y",
+        {"penalty": "l1"},
+        Lasso(alpha=A, **EXACT),
+    ),
+    "elastic net": (
+        GDRegressor,
+        "squared_error",
+        "y",
+        {"penalty": "elasticnet", "l1_ratio": 0.3},
+        ElasticNet(alpha=A, l1_ratio=0.3, **EXACT),
+    ),
+    "poisson": (GDRegressor, "poisson", "counts", {}, PoissonRegressor(alpha=A, **EXACT)),
+    "gamma": (GDRegressor, "gamma", "positive", {}, GammaRegressor(alpha=A, **EXACT)),
+    "median": (GDRegressor, "quantile", "y", {"penalty": None}, QuantileRegressor(alpha=0)),
+    "upper quantile": (
+        GDRegressor,
+        "quantile",
+        "y",
+        {"penalty": None, "quantile": 0.8},
+        QuantileRegressor(quantile=0.8, alpha=0),
+    ),
+    "quantile, l1": (
+        GDRegressor,
+        "quantile",
+        "y",
+        {"penalty": "l1", "quantile": 0.3},
+        QuantileRegressor(quantile=0.3, alpha=A),
+    ),
+    "svr": (
+        GDRegressor,
+        "epsilon_insensitive",
+        "y",
+        {},
+        SVR(kernel="linear", C=1 / (A * M), tol=1e-8),
+    ),
+    "absolute error": (
+        GDRegressor,
+        "absolute_error",
+        "y",
+        {},
+        SVR(kernel="linear", C=1 / (A * M), epsilon=0, tol=1e-8),
+    ),
+    "logistic": (
+        GDClassifier,
+        "log_loss",
+        "binary",
+        {},
+        LogisticRegression(C=1 / (A * M), **EXACT),
+    ),
+    "logistic, no penalty": (
+        GDClassifier,
+        "log_loss",
+        "binary",
+        {"penalty": None},
+        LogisticRegression(C=1e15, **EXACT),
+    ),
+    "logistic, l1": (
+        GDClassifier,
+        "log_loss",
+        "binary",
+        {"penalty": "l1"},
+        LogisticRegression(C=1 / (A * M), l1_ratio=1, penalty="l1", solver="saga", **EXACT),
+    ),
+    "multinomial": (
+        GDClassifier,
+        "log_loss",
+        "three",
+        {},
+        LogisticRegression(C=1 / (A * M), **EXACT),
+    ),
+    "multinomial, l1": (
+        GDClassifier,
+        "log_loss",
+        "three",
+        {"penalty": "l1"},
+        LogisticRegression(C=1 / (A * M), l1_ratio=1, penalty="l1", solver="saga", **EXACT),
+    ),
+    "svc": (GDClassifier, "hinge", "binary", {}, SVC(kernel="linear", C=1 / (A * M), tol=1e-8)),
+    "linear svc": (
+        GDClassifier,
+        "hinge",
+        "binary",
+        {"fit_intercept": False},
+        LinearSVC(loss="hinge", C=1 / (A * M), fit_intercept=False, **EXACT),
+    ),
+    "linear svc, three classes": (
+        GDClassifier,
+        "hinge",
+        "three",
+        {"fit_intercept": False},
+        LinearSVC(loss="hinge", C=1 / (A * M), fit_intercept=False, **EXACT),
+    ),
+    "linear svc, squared hinge": (
+        GDClassifier,
+        "squared_hinge",
+        "binary",
+        {"fit_intercept": False},
+        LinearSVC(C=1 / (A * M), fit_intercept=False, **EXACT),
+    ),
+    "linear svc, squared hinge, l1": (
+        GDClassifier,
+        "squared_hinge",
+        "binary",
+        {"penalty": "l1", "fit_intercept": False},
+        LinearSVC(C=1 / (A * M), penalty="l1", dual=False, fit_intercept=False, **EXACT),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_optimum_is_that_of_scikit_learn(data, name):
+    Ours, loss, target, params, peer = PEERS[name]
+    y = getattr(data, target)
+    ours = Ours(loss=loss, alpha=A, **params).fit(data.X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer = peer.fit(data.X, y)
+    theirs = copy.copy(ours)
+    theirs.coef_, theirs.intercept_ = (
+        peer.coef_,
+        np.broadcast_to(peer.intercept_, ours.intercept_.shape),
+    )
+    assert_optimal(ours, data.X, y, objective(theirs, data.X, y))
+    if params.get("penalty") == "l1" and loss in SMOOTH:
+        assert_array_equal(np.ravel(ours.coef_) == 0, np.abs(np.ravel(peer.coef_)) < 1e-9)
+
+
+def test_optimum_is_that_of_huber_regressor_at_its_scale(data):
+    # Its objective at its own scale s is 2 m / s times ours with epsilon s and alpha s / m.
+    peer = HuberRegressor(alpha=A * M, tol=1e-10, max_iter=100_000).fit(data.X, data.y)
+    params = {"epsilon": peer.epsilon * peer.scale_, "alpha": A * peer.scale_}
+    ours = GDRegressor(loss="huber", **params).fit(data.X, data.y)
+    theirs = copy.copy(ours)
+    theirs.coef_, theirs.intercept_ = peer.coef_, np.atleast_1d(peer.intercept_)
+    assert_optimal(ours, data.X, data.y, objective(theirs, data.X, data.y))
+
+
+# --- hard data
+
+
+def plain(rng):
+    return rng.normal(size=(300, 6))
+
+
+def unscaled(rng):
+    return plain(rng) * 10.0 ** np.array([-6, -3, -1, 1, 3, 6])
+
+
+def far_from_the_origin(rng):
+    return plain(rng) + 10.0 ** np.array([0, 1, 2, 3, 4, 5])
+
+
+def heavy_tails(rng):
+    return rng.standard_t(1.2, size=(300, 6))
+
+
+def rare_one_hot(rng):
+    categories = rng.choice(8, size=1000, p=[0.5, 0.3, 0.14, 0.03, 0.015, 0.008, 0.005, 0.002])
+    X = np.hstack([np.eye(8)[categories], rng.normal(size=(1000, 2))])
+    return (X - X.mean(0)) / X.std(0)
+
+
+def constant_columns(rng):
+    X = plain(rng)
+    X[:, 1], X[:, 3], X[:, 4] = 3.0, 0.0, 1e6
+    return X
+
+
+def collinear(rng):
+    X = plain(rng)
+    X[:, 3], X[:, 4], X[:, 5] = X[:, 0], X[:, 0] + X[:, 1], X[:, 2] + 1e-2 * X[:, 5]
+    return X
+
+
+def more_columns_than_rows(rng):
+    return rng.normal(size=(30, 45))
+
+
+def scale_of_everything(factor):
+    def scaled(rng):
+        return plain(rng) * factor
+
+    scaled.__name__ = f"X_times_{factor:g}"
+    return scaled
+
+
+HARD = [
+    plain,
+    unscaled,
+    far_from_the_origin,
+    heavy_tails,
+    rare_one_hot,
+    constant_columns,
+    collinear,
+    more_columns_than_rows,
+    scale_of_everything(1e-8),
+    scale_of_everything(1e8),
+]
+hard_data = pytest.mark.parametrize("columns", HARD, ids=lambda f: f.__name__)
+
+
+def problem(columns, loss, classes=2, seed=1):
+    """X and a noisy target for the loss; the signal is made of standardised columns."""
+    rng = np.random.default_rng(seed)
+    X = columns(rng)
+    m = len(X)
+    spread = X.std(0)
+    Z = np.clip((X - X.mean(0)) / np.where(spread > 0, spread, 1), -3, 3)
+    z = Z @ rng.normal(size=X.shape[1])
+    z = z / z.std()
+    if loss == "poisson":
+        return X, rng.poisson(np.exp(z / 2)).astype(float)
+    if loss == "gamma":
+        return X, np.exp(z / 2) * rng.gamma(2, size=m)
+    if loss in REGRESSION:
+        return X, z + rng.standard_t(3, size=m) / 2
+    noisy = z + rng.logistic(size=m)
+    return X, (noisy > 0).astype(int) if classes == 2 else np.digitize(noisy, [-0.7, 0.7])
+
+
+def best_of(model, X, y):
+    """The smallest objective of a fitted model's problem (one output or two classes)."""
+    p = model.get_params()
+    l1, l2 = penalty_parts(p["penalty"], p["alpha"], p["l1_ratio"])
+    if hasattr(model, "classes_"):
+        y = signs(np.searchsorted(model.classes_, y), 1)[:, 0]
+    return smallest_objective(
+        p["loss"],
+        X,
+        y,
+        l1=l1,
+        l2=l2,
+        epsilon=p["epsilon"],
+        quantile=p.get("quantile", 0.5),
+        fit_intercept=p["fit_intercept"],
+    )
+
+
+@hard_data
+@pytest.mark.parametrize("loss", REGRESSION)
+def test_default_regressor_reaches_the_optimum(columns, loss):
+    X, y = problem(columns, loss)
+    model = GDRegressor(loss=loss).fit(X, y)
+    assert_optimal(model, X, y, best_of(model, X, y))
+
+
+@hard_data
+@pytest.mark.parametrize("loss", ["log_loss", "hinge", "squared_hinge", "modified_huber"])
+def test_default_classifier_reaches_the_optimum(columns, loss):
+    X, y = problem(columns, loss)
+    model = GDClassifier(loss=loss).fit(X, y)
+    assert_optimal(model, X, y, best_of(model, X, y))
+
+
+@hard_data
+def test_default_softmax_reaches_the_optimum(columns):
+    X, y = problem(columns, "log_loss", classes=3)
+    model = GDClassifier().fit(X, y)
+    assert_optimal(model, X, y, smallest_softmax_objective(X, y, l2=1e-4))
+
+
+@hard_data
+@pytest.mark.parametrize("penalty", [None, "l1", "elasticnet"])
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss", "poisson", "absolute_error"])
+def test_other_penalties_reach_the_optimum(columns, loss, penalty):
+    if columns is more_columns_than_rows and penalty is None:
+        pytest.skip("interpolation: the optimum is zero or infinitely far")
+    if penalty == "elasticnet" and loss == "absolute_error":
+        pytest.skip("no oracle")
+    X, y = problem(columns, loss)
+    Ours = GDClassifier if loss == "log_loss" else GDRegressor
+    model = Ours(loss=loss, penalty=penalty, alpha=0.01).fit(X, y)
+    assert_optimal(model, X, y, best_of(model, X, y))
+
+
+@pytest.mark.parametrize("loss", [name for name in REGRESSION if name != "gamma"])
+def test_targets_of_any_size_and_offset(loss):
+    X, y = problem(plain, loss)
+    rng = np.random.default_rng(0)
+    sizes = {"1e9": 1e9 * y, "1e-9": 1e-9 * y, "1e9 + noise": 1e9 + y}
+    if loss == "poisson":
+        sizes = {"1e9": 1e9 * np.exp(X[:, 0]) * rng.gamma(2, size=len(X)), "1e-6": 1e-6 * y}
+    for name, target in sizes.items():
+        if name == "1e-9" and loss.endswith("epsilon_insensitive"):
+            continue  # every target lies within epsilon: the optimum is zero
+        model = GDRegressor(loss=loss).fit(X, target)
+        assert_optimal(model, X, target, best_of(model, X, target))
+
+
+@hard_data
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss", "absolute_error"])
+def test_float32_reaches_the_optimum_to_its_precision(columns, loss):
+    X, y = problem(columns, loss)
+    X = X.astype(np.float32)
+    Ours = GDClassifier if loss == "log_loss" else GDRegressor
+    model = Ours(loss=loss).fit(X, y)
+    assert model.coef_.dtype == np.float32
+    assert_optimal(model, X, y, best_of(model, X, y), tol=1e-4 if loss in SMOOTH else 1e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_brier_score_ends_where_its_gradient_vanishes(classes):
+    # Not convex: a stationary point, and better than the constant probabilities it started from.
+    X, y = problem(plain, "brier_score", classes)
+    model = GDClassifier(loss="brier_score", tol=1e-8).fit(X, y)
+    best = objective(model, X, y)
+    assert best < 1 - 1 / classes - 0.1
+    for attribute in ("coef_", "intercept_"):
+        for index in np.ndindex(getattr(model, attribute).shape):
+            for step in (1e-3, -1e-3):
+                moved = copy.deepcopy(model)
+                getattr(moved, attribute)[index] += step
+                assert objective(moved, X, y) > best - 1e-9
+
+
+# --- one optimum, however it is reached
+
+
+@pytest.mark.parametrize("preconditioner", [None, "diag", "gram"])
+@pytest.mark.parametrize("solver", ["auto", "gd", "nesterov"])
+@pytest.mark.parametrize(
+    "loss, classes", [("squared_error", 0), ("log_loss", 2), ("log_loss", 3), ("poisson", 0)]
+)
+def test_every_metric_and_solver_has_the_same_optimum(loss, classes, solver, preconditioner):
+    X, y = problem(plain, loss, classes)
+    Ours = GDClassifier if classes else GDRegressor
+    model = Ours(loss=loss, preconditioner=preconditioner, solver=solver).fit(X, y)
+    best = smallest_softmax_objective(X, y, l2=1e-4) if classes == 3 else best_of(model, X, y)
+    assert_optimal(model, X, y, best)
+
+
+@pytest.mark.parametrize("m, d", [(2000, 4), (40, 60)])  # the Gram matrix pays; it does not
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_an_explicit_rate_gives_the_textbook_iterates(m, d, alpha):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(m, d)), rng.normal(size=m)
+    ours = GDRegressor(learning_rate=0.05, solver="gd", alpha=alpha, max_iter=25, tol=None).fit(
+        X, y
+    )
+    w, b = np.zeros(d), 0.0
+    for _ in range(25):
+        residual = X @ w + b - y
+        w, b = w - 0.05 * (X.T @ residual / m + alpha * w), b - 0.05 * residual.mean()
+    assert_allclose(ours.coef_, w, rtol=1e-10, atol=1e-12)
+    assert_allclose(ours.intercept_, [b], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    ["squared_error", "absolute_error", "poisson", "log_loss", "three", "hinge", "squared_hinge"],
+)
+def test_full_batch_weights_are_multiplicities(loss):
+    X, y = problem(plain, loss if loss != "three" else "log_loss", 3 if loss == "three" else 2)
+    Ours = GDRegressor if loss in REGRESSION else GDClassifier
+    model = Ours(loss=loss.replace("three", "log_loss"), alpha=0.01)
+    s = np.random.default_rng(0).integers(0, 4, size=len(X))
+    repeated = copy.copy(model).fit(np.repeat(X, s, axis=0), np.repeat(y, s))
+    tol = 1e-6 if model.loss in SMOOTH else 1e-4
+    for scale in (1, 1e-6, 1e6):
+        weighted = copy.copy(model).fit(X, y, sample_weight=s * scale)
+        assert_allclose(objective(weighted, X, y, s), objective(repeated, X, y, s), rtol=tol)
+        if model.loss in SMOOTH:
+            assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 3.0, 2: 0.2}])
+def test_class_weights_multiply_the_weights_of_their_rows(class_weight):
+    X, y = problem(plain, "log_loss", 3)
+    table = (
+        class_weight
+        if isinstance(class_weight, dict)
+        else dict(enumerate(len(y) / (3 * np.bincount(y))))
+    )
+    s = np.vectorize(lambda c: table.get(c, 1.0))(y)
+    model = GDClassifier(class_weight=class_weight).fit(X, y)
+    best = smallest_softmax_objective(X, y, l2=1e-4, sample_weight=s)
+    assert objective(model, X, y, s) <= best * (1 + 1e-6)
+
+
+# --- mini-batches with the automatic step
+
+
+@hard_data
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_automatic_mini_batch_steps_never_diverge(columns, batch_size):
+    for loss in ("squared_error", "log_loss", "poisson", "squared_hinge", "absolute_error"):
+        X, y = problem(columns, loss)
+        Ours = GDRegressor if loss in REGRESSION else GDClassifier
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = Ours(loss=loss, batch_size=batch_size, max_iter=20, random_state=0).fit(X, y)
+        assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()
+        untrained = copy.copy(model)
+        untrained.coef_, untrained.intercept_ = 0 * model.coef_, 0 * model.intercept_
+        assert objective(model, X, y) < objective(untrained, X, y)
+
+
+@pytest.mark.parametrize("batch_size", [1, 20])
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+def test_automatic_mini_batch_steps_do_not_see_the_scale_of_a_column(loss, batch_size):
+    X, y = problem(plain, loss)
+    Ours = GDRegressor if loss in REGRESSION else GDClassifier
+    scale = 10.0 ** np.array([-6, -3, 0, 1, 3, 6])
+    params = {
+        "penalty": None,
+        "batch_size": batch_size,
+        "max_iter": 10,
+        "tol": None,
+        "random_state": 0,
+        "loss": loss,
+    }
+    plainly, scaled = (Ours(**params).fit(x, y) for x in (X, X * scale))
+    assert_allclose(scaled.coef_ * scale, plainly.coef_, rtol=1e-5, atol=1e-7)
+
+
+def test_the_tables_of_losses_are_complete():
+    assert set(REGRESSION) | set(CLASSIFICATION) == set(LOSSES)

@@ -1,0 +1,106 @@
+"""The built package: which kernels an import takes, what it says if it cannot, what it leaves be.
+
+Each claim runs in a fresh process, since a process imports fastgd only once.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fastgd._compiled import cpu
+
+VARIANTS = [
+    "baseline",
+    pytest.param("avx2", marks=pytest.mark.skipif(not cpu.has_avx2(), reason="no AVX2 here")),
+]
+SHOW_VARIANT = "import fastgd._compiled as c; print(c.VARIANT, c.linear.__name__)"
+WITHOUT_AVX2 = """
+import sys, types
+sys.modules["fastgd._compiled.cpu"] = types.SimpleNamespace(has_avx2=lambda: False)
+"""
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Run code in a process of its own, outside the source folder; FASTGD_CPU as given."""
+
+    def run(code, cpu=None):
+        env = {name: value for name, value in os.environ.items() if name != "FASTGD_CPU"}
+        if cpu is not None:
+            env["FASTGD_CPU"] = cpu
+        return subprocess.run(
+            [sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_environment_variable_forces_a_variant(python, variant):
+    result = python(SHOW_VARIANT, cpu=variant)
+    assert result.stdout.split() == [variant, f"fastgd._compiled.{variant}.linear"], result.stderr
+
+
+@pytest.mark.parametrize("unset", [None, ""])
+def test_processor_decides_by_default(python, unset):
+    best = "avx2" if cpu.has_avx2() else "baseline"
+    result = python(SHOW_VARIANT, cpu=unset)
+    assert result.stdout.split()[:1] == [best], result.stderr
+
+
+def test_processor_without_avx2_takes_the_baseline(python):
+    result = python(WITHOUT_AVX2 + SHOW_VARIANT)
+    assert result.stdout.split()[:1] == ["baseline"], result.stderr
+
+
+def test_unknown_variant_is_refused_with_the_possible_ones(python):
+    result = python("import fastgd", cpu="sse9")
+    assert result.returncode == 1
+    assert "ImportError: FASTGD_CPU='sse9'" in result.stderr
+    assert "possible values on this processor are baseline" in result.stderr
+
+
+def test_avx2_is_refused_by_a_processor_without_it(python):
+    result = python(WITHOUT_AVX2 + "import fastgd", cpu="avx2")
+    assert result.returncode == 1
+    assert "possible values on this processor are baseline." in result.stderr
+
+
+@pytest.mark.parametrize("module", ["cpu", "baseline.linear"])
+def test_missing_extension_says_how_to_build_it(python, module):
+    name = f"fastgd._compiled.{module}"
+    result = python(f"import sys; sys.modules[{name!r}] = None; import fastgd", cpu="baseline")
+    assert result.returncode == 1
+    last_line = result.stderr.strip().splitlines()[-1]
+    assert last_line.startswith("ImportError: fastgd is not built")
+    assert name in last_line and "pip install ." in last_line
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_import_leaves_environment_and_floating_point_mode_alone(python, variant):
+    result = python(
+        """
+import ctypes, os
+import numpy as np
+import sklearn.linear_model
+
+tiny, smallest_normal = np.array([5e-324]), np.array([np.finfo(float).tiny])
+
+def state():
+    return {
+        "environment": dict(os.environ),
+        "errors": np.geterr(),
+        "rounding": ctypes.CDLL(None).fegetround(),
+        "denormals in, out": ((tiny * 1.0)[0] != 0, (smallest_normal / 4)[0] != 0),
+    }
+
+before = state()
+import fastgd
+assert state() == before, (before, state())
+assert before["denormals in, out"] == (True, True)
+""",
+        cpu=variant,
+    )
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,178 @@
+"""Fits that go on where another ended: partial_fit, warm_start, initial coefficients, averages."""
+
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+from fastgd import GDClassifier, GDRegressor
+
+SOLVERS = ["gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]
+solvers = pytest.mark.parametrize("solver", SOLVERS)
+BATCHES = pytest.mark.parametrize("batch_size", [1, 7, "full"])
+STEADY = {"learning_rate": 0.01, "shuffle": False, "tol": None}
+CASES = {
+    "y": (GDRegressor, {}),
+    "Y": (GDRegressor, {}),
+    "binary": (GDClassifier, {"loss": "hinge"}),
+    "three": (GDClassifier, {"penalty": "l1", "alpha": 0.01}),
+}
+cases = pytest.mark.parametrize("target", CASES)
+
+
+def make(target, **params):
+    Ours, own = CASES[target]
+    return Ours(**own, **params)
+
+
+def first_call(target, data):
+    return {"classes": np.unique(getattr(data, target))} if target in ("binary", "three") else {}
+
+
+def assert_same_weights(a, b, tol=1e-12):
+    assert_allclose(a.coef_, b.coef_, rtol=tol, atol=tol)
+    assert_allclose(a.intercept_, b.intercept_, rtol=tol, atol=tol)
+
+
+@cases
+@BATCHES
+@solvers
+def test_k_calls_of_partial_fit_are_k_epochs(data, solver, batch_size, target):
+    y = getattr(data, target)
+    model = make(target, solver=solver, batch_size=batch_size, **STEADY)
+    calls = clone(model)
+    for _ in range(4):
+        calls.partial_fit(data.X, y, **first_call(target, data))
+    epochs = model.set_params(max_iter=4).fit(data.X, y)
+    assert_same_weights(calls, epochs)
+    assert calls.t_ == epochs.t_
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"learning_rate": "invscaling", "eta0": 0.1},
+        {"learning_rate": "optimal", "alpha": 0.1},
+        {"average": True},
+        {"average": 200},
+        {"learning_rate": "invscaling", "solver": "adam"},
+    ],
+)
+@cases
+def test_schedules_and_averages_go_on_over_calls_of_partial_fit(data, target, params):
+    y = getattr(data, target)
+    model = make(target, batch_size=1, max_iter=3).set_params(**{**STEADY, **params})
+    calls = clone(model)
+    for _ in range(3):
+        calls.partial_fit(data.X, y, **first_call(target, data))
+    assert_same_weights(calls, model.fit(data.X, y))
+
+
+@cases
+@BATCHES
+@solvers
+def test_a_warm_start_goes_on_with_the_state_of_the_optimizer(data, solver, batch_size, target):
+    y = getattr(data, target)
+    model = make(target, solver=solver, batch_size=batch_size, warm_start=True, **STEADY)
+    twice = clone(model).set_params(max_iter=2).fit(data.X, y).set_params(max_iter=3).fit(data.X, y)
+    assert_same_weights(twice, model.set_params(max_iter=5).fit(data.X, y))
+
+
+@cases
+def test_a_warm_start_at_the_optimum_stays_there(data, target):
+    y = getattr(data, target)
+    model = make(target, warm_start=True, max_iter=5000).fit(data.X, y)
+    cold, coef = model.n_iter_, model.coef_.copy()
+    model.fit(data.X, y)
+    assert model.n_iter_ <= max(2, cold // 2)
+    assert_allclose(model.coef_, coef, rtol=0.02, atol=0.02)
+
+
+def test_without_warm_start_a_second_fit_is_the_first(data):
+    for batch_size in (1, "full"):
+        model = GDRegressor(
+            solver="adam",
+            batch_size=batch_size,
+            learning_rate=0.01,
+            random_state=0,
+            max_iter=3,
+            tol=None,
+        )
+        first = clone(model).fit(data.X, data.y)
+        again = model.fit(data.X, -data.y).partial_fit(data.X, data.y).fit(data.X, data.y)
+        assert_array_equal(again.coef_, first.coef_)
+        assert again.t_ == first.t_
+
+
+@cases
+@pytest.mark.parametrize("batch_size", [1, "full"])
+def test_initial_coefficients_are_the_first_iterate(data, batch_size, target):
+    y = getattr(data, target)
+    model = make(target, solver="gd", batch_size=batch_size, **STEADY)
+    half = clone(model).set_params(max_iter=2).fit(data.X, y)
+    before = half.coef_.copy()
+    whole = clone(model).set_params(max_iter=4).fit(data.X, y)
+    if target != "three":  # the cumulative L1 penalty has a memory of its own
+        rest = clone(model).set_params(max_iter=2).fit(data.X, y, half.coef_, half.intercept_)
+        assert_same_weights(rest, whole)
+    assert_array_equal(half.coef_, before)
+
+
+def test_initial_coefficients_of_the_wrong_shape_are_refused(data):
+    for model, y, shapes in (
+        (GDRegressor(), data.y, [(5,), (2, 6)]),
+        (GDRegressor(), data.Y, [(6, 2), (6,)]),
+        (GDClassifier(), data.binary, [(2, 6)]),
+        (GDClassifier(), data.three, [(1, 6), (6, 3)]),
+    ):
+        for shape in shapes:
+            with pytest.raises(ValueError, match="coef_init"):
+                model.fit(data.X, y, coef_init=np.zeros(shape))
+        with pytest.raises(ValueError, match="intercept_init"):
+            model.fit(data.X, y, intercept_init=np.zeros(7))
+        with pytest.raises(ValueError, match="coef_init|NaN"):
+            model.fit(data.X, y, coef_init=np.full(model.fit(data.X, y).coef_.shape, np.nan))
+
+
+def test_partial_fit_learns_classes_it_has_not_seen(data):
+    model = GDClassifier(batch_size=10, random_state=0)
+    model.partial_fit(data.X[data.three < 2], data.three[data.three < 2], classes=[0, 1, 2])
+    assert_array_equal(model.classes_, [0, 1, 2])
+    for _ in range(20):
+        model.partial_fit(data.X, data.three)
+    assert set(model.predict(data.X)) == {0, 1, 2}
+
+
+def test_partial_fit_with_automatic_steps_learns_from_a_stream():
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=5)
+    scale = 10.0 ** np.array([-4, -2, 0, 2, 4])
+    for batch_size in (1, 32, "auto"):
+        model = GDRegressor(batch_size=batch_size)
+        for _ in range(100):
+            X = rng.normal(size=(50, 5))
+            model.partial_fit(X * scale, X @ w + 1 + 0.1 * rng.normal(size=50))
+        assert_allclose(model.coef_ * scale, w, atol=0.1)
+        assert_allclose(model.intercept_, [1], atol=0.1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("solver", ["gd", "adam"])
+def test_the_average_is_the_mean_of_the_iterates(data, solver, batch_size):
+    # One call per batch shows every iterate; the average starts with the given update.
+    params = {**STEADY, "solver": solver, "batch_size": batch_size}
+    walker, iterates = GDRegressor(**params), []
+    for start in list(range(0, len(data.X), batch_size)) * 2:
+        rows = slice(start, start + batch_size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the last batch is shorter than batch_size
+            walker.partial_fit(data.X[rows], data.y[rows])
+        iterates.append(np.append(walker.coef_, walker.intercept_))
+    for start in (1, 10):
+        model = GDRegressor(**params, average=start if start > 1 else True, max_iter=2).fit(
+            data.X, data.y
+        )
+        expected = np.mean(iterates[start - 1 :], axis=0)
+        assert_allclose(np.append(model.coef_, model.intercept_), expected, rtol=1e-9, atol=1e-12)
