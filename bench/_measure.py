@@ -8,13 +8,16 @@ import multiprocessing
 import os
 import platform
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
+
+REST = 0.05  # seconds
 
 
 def seconds_of(run, number=1):
@@ -28,10 +31,19 @@ def seconds_of(run, number=1):
 def alternate(*runs, rounds=7, number=1):
     """Median seconds per call of each run, in turn so that a drift of the machine meets all alike.
 
-    The first round warms up caches, threads and imports, and does not count.
+    Idle threads of BLAS and OpenMP spin for a while before they sleep, each in the other's way:
+    before every timing there is a rest for those of the run before, and, where calls are short, a
+    call that does not count.
     """
-    timings = [[seconds_of(run, number) for run in runs] for _ in range(rounds + 1)]
-    return [median(column) for column in zip(*timings[1:], strict=True)]
+    first = [seconds_of(run) for run in runs]
+    timings = [[] for _ in runs]
+    for _ in range(rounds):
+        for run, once, kept in zip(runs, first, timings, strict=True):
+            sleep(REST)
+            if once < 2 * REST:
+                run()
+            kept.append(seconds_of(run, number))
+    return [median(kept) for kept in timings]
 
 
 def alternate_epochs(*fits, rounds=5, long_enough=0.3):
@@ -88,18 +100,33 @@ def resident_bytes():
 
 
 def machine():
-    """One line: processor, load, and the versions of the packages that are compared.
-
-    The load average belongs there: beside another busy process no ratio of threaded code holds.
-    """
+    """One line: processor, and the versions of the packages that are compared."""
     model = platform.processor() or platform.machine()
     if (cpuinfo := Path("/proc/cpuinfo")).exists():
         lines = (line.partition(":") for line in cpuinfo.open())
         model = next((value.strip() for key, _, value in lines if "model name" in key), model)
-    parts = [model, f"{n_cpus()} processors", f"load {os.getloadavg()[0]:.1f} at the start"]
-    parts += [f"Python {platform.python_version()}"]
+    parts = [model, f"{n_cpus()} processors", f"Python {platform.python_version()}"]
     parts += [_versioned(name) for name in ("fastgd", "scikit-learn", "numpy", "scipy")]
     return ", ".join(parts)
+
+
+@contextmanager
+def neighbours():
+    """Print how busy other processes kept the machine meanwhile (Linux): they spoil any timing."""
+    if not Path("/proc/stat").exists():
+        yield
+        return
+    busy, own, start = _busy_seconds(), sum(os.times()[:4]), perf_counter()
+    yield
+    others = _busy_seconds() - busy - (sum(os.times()[:4]) - own)
+    share = others / (perf_counter() - start) / os.cpu_count()
+    print(f"\nOther processes took {max(share, 0):.0%} of the processors meanwhile.", flush=True)
+
+
+def _busy_seconds():
+    fields = Path("/proc/stat").open().readline().split()[1:9]
+    user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _versioned(name):

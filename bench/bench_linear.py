@@ -16,6 +16,7 @@ from _measure import (
     alternate_epochs,
     in_fresh_process,
     machine,
+    neighbours,
     print_table,
     resident_bytes,
     show_ratio,
@@ -208,7 +209,8 @@ def main():
     warnings.simplefilter("ignore")  # short runs do not converge: the tables show where they ended
     print(machine())
     for name in options.only or SECTIONS:
-        SECTIONS[name](options.quick)
+        with neighbours():
+            SECTIONS[name](options.quick)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from . import GDClassifier, GDRegressor, __version__
 
 FOLDS = 5
-RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
+RATES = [0.001, 0.01, 0.1, 1.0]
 GD_GRID = {"learning_rate": RATES}
 SGD_GRID = {"learning_rate": ["constant"], "eta0": RATES}
 

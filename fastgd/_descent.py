@@ -10,11 +10,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._compiled import linear
-from ._coordinates import Coordinates, column_means_and_variances, standardised
+from ._coordinates import column_means_and_variances, standardised
 from ._exceptions import DivergenceError
-from ._linear import QuadraticModel
+from ._linear import LinearProblem, QuadraticModel
 from ._metrics import Diagonal, Gram
 from ._optimizers import ACCELERATED_LIMIT
+from ._penalties import Penalty
 from ._plan import GRAM_LIMIT
 from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import (
@@ -22,10 +23,11 @@ from ._solvers import (
     Result,
     accelerated,
     by_rule,
-    local_metric,
     mini_batch,
+    proximal_newton,
     run_epoch,
     smoothing,
+    variable_metric,
 )
 
 
@@ -77,7 +79,6 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
 
 def one_epoch(problem, plan, theta, state, rng):
     """One epoch over a chunk of a stream; returns theta, the state, and the last step size."""
-    problem.coordinates = problem.coordinates or Coordinates()
     u = problem.coordinates.from_theta(theta).astype(problem.X.dtype)
     if state is None:
         state = EpochState.start(u, plan)
@@ -88,9 +89,24 @@ def one_epoch(problem, plan, theta, state, rng):
         order = rng.permutation(order)
     with np.errstate(over="ignore", invalid="ignore"):
         loss, step = run_epoch(problem, state, plan, order)
-    if not np.isfinite(loss) or not np.isfinite(state.u).all() or np.abs(state.u).max() > 1e100:
+    floor = float(np.sum(problem.floor))
+    bound = 1e6 * (_loss_of_nothing(problem) - floor)
+    diverged = not np.isfinite(state.u).all()
+    if not diverged and not loss - floor <= bound:  # it may have recovered within the chunk
+        diverged = not float(np.sum(problem.objective(state.u.astype(np.float64)))) - floor <= bound
+    if diverged:
         raise _divergence(problem, plan, Result(u, learning_rate=step))
     return state, step, loss
+
+
+def _loss_of_nothing(problem):
+    """Mean loss of predicting zero, without reading X; at least 1e-3, for losses that start at zero."""
+    zero = LinearProblem(
+        np.zeros((len(problem.X), 1), problem.X.dtype), problem.Y, problem.weight, problem.loss,
+        Penalty(), k=problem.k, fit_intercept=False, n_threads=1,
+    )  # fmt: skip
+    weight = problem.total_weight / len(problem.X)
+    return max(float(np.sum(zero.objective(np.zeros((problem.k, 2))))) * weight, 1e-3)
 
 
 def _start(problem, plan):
@@ -100,10 +116,14 @@ def _start(problem, plan):
     return theta
 
 
-def set_scales(problem, plan, moments=None, n_seen=None):
-    """Coordinates of the descent and, for mini-batches with learning_rate="auto", the steps."""
+def set_scales(problem, plan, moments=None):
+    """Coordinates of the descent and, for mini-batches with learning_rate="auto", the steps.
+
+    moments : (means, variances) of the columns as known from a stream, or None to measure them
+    """
     if not plan.auto_rate and plan.preconditioner is None:
         return
+    horizon = len(problem.X) if moments is None else 1000
     if moments is None:
         moments = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
     curvature = typical_curvature(problem)
@@ -125,7 +145,7 @@ def set_scales(problem, plan, moments=None, n_seen=None):
     norms = 1 + linear.row_norms(problem.X, coordinates.shift, coordinates.scale)
     if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
         norms /= 1 - plan.hyper[0]
-    plan.schedule = CappedSteps(norms, curvature, stream=n_seen is not None)
+    plan.schedule = CappedSteps(norms, curvature, horizon)
     if problem.loss.curvature is None:
         plan.slope_bound = curvature
 
@@ -135,8 +155,8 @@ def _size_of_target(problem):
     if problem.loss.target != "value" or problem.loss.log_link:
         return 1.0
     Y = problem.Y.astype(np.float64)
-    spread = np.abs(Y - problem.loss.baseline(problem.Y, problem.weight)[:, None]).mean()
-    return float(spread) or 1.0
+    deviation = np.abs(Y - problem.loss.baseline(problem.Y, problem.weight)[:, None]).mean(axis=0)
+    return float(np.average(deviation, weights=problem.weight)) or 1.0
 
 
 def typical_curvature(problem):
@@ -182,20 +202,21 @@ def _smooth(problem, plan, result, monitor, tol):
     loss, momentum = problem.loss, plan.accelerate
     affordable = problem.d < GRAM_LIMIT
     if plan.preconditioner == "gram":
-        if loss.curvature is None:
-            local_metric(problem, result, monitor, tol=tol)
-            return 1.0
-        metric = Gram([problem.hessian_bound(loss.curvature)], exact=loss.kernel == "squared_error")
-        # a Hessian costs about d / 16 passes: if the bound takes longer, the curvature is local
-        switch = None if loss.coupled or metric.exact else 10 + problem.d // 8
-        accelerated(
-            problem, metric, result, monitor, tol=tol, momentum=momentum, max_passes=switch
-        )
-        if result.reason == "max_iter" and not monitor.exhausted:
-            local_metric(problem, result, monitor, tol=tol)
+        if loss.kernel == "squared_error":
+            metric = Gram([problem.hessian_bound(1.0)], exact=True)
+            accelerated(problem, metric, result, monitor, tol=tol, momentum=momentum)
+        else:
+            bound = loss.curvature and Gram([problem.hessian_bound(loss.curvature)])
+            memory, refresh = 20 if momentum else 0, loss.kernel != "softmax_brier_score"
+            variable_metric(
+                problem, bound, result, monitor, tol=tol, memory=memory, refresh=refresh
+            )
         return 1.0
-    if loss.kernel == "squared_error" and affordable and not loss.coupled:
-        problem = QuadraticModel(problem, result.u)
+    if affordable and not loss.coupled and loss.kernel != "squared_error" and momentum:
+        proximal_newton(problem, result, monitor, tol=tol)
+        return 1.0
+    if loss.kernel == "squared_error" and affordable:
+        problem = QuadraticModel.gram_form(problem, result.u)
         lipschitz, certified = problem.lipschitz(), True
     else:
         certified = affordable and loss.curvature is not None
@@ -222,7 +243,7 @@ def _smoothing(problem, plan, result, monitor):
     def make_solver(smooth, tol):
         def solve(result):
             if plan.preconditioner == "gram":
-                local_metric(smooth, result, monitor, tol=tol)
+                variable_metric(smooth, None, result, monitor, tol=tol, memory=0)
             else:
                 _smooth(smooth, plan, result, monitor, tol)
 
@@ -252,7 +273,7 @@ def _in_gram_form(problem, plan, result):
     """Squared error with more iterations ahead than columns: iterate on the Gram matrix instead."""
     squared = problem.loss.kernel == "squared_error"
     if squared and problem.d < min(plan.max_iter, GRAM_LIMIT):
-        return QuadraticModel(problem, result.u)
+        return QuadraticModel.gram_form(problem, result.u)
     return problem
 
 

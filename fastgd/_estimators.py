@@ -93,7 +93,7 @@ class _BaseGD(CallbackSupportMixin, BaseEstimator):
         loss, k = self._make_loss(classes, y)
         weight = self._weights(X, y, classes, sample_weight)
         n_threads = effective_n_threads(self.n_jobs)
-        validation = self._validation_set(X, y, X_val, y_val, sample_weight_val)
+        validation = self._validation_set(X, y, classes, X_val, y_val, sample_weight_val)
         X_all, y_all, metadata = X, y, sample_weight
         if self.early_stopping and validation is None:
             X, y, weight, validation = self._split(X, y, weight)
@@ -119,7 +119,8 @@ class _BaseGD(CallbackSupportMixin, BaseEstimator):
             max_iter=self.max_iter,
             verbose=self.verbose,
             score=None if validation is None else self._scorer(validation, loss, classes),
-            patience=self.n_iter_no_change if self.early_stopping else None,
+            keep_best=self.early_stopping,
+            patience=self.n_iter_no_change if self.early_stopping and self.tol is not None else None,
             tol=self.tol or 0.0,
             callback=tasks,
         )
@@ -145,7 +146,7 @@ class _BaseGD(CallbackSupportMixin, BaseEstimator):
     def _partial_fit(self, X, y, sample_weight, classes=None):
         first = not hasattr(self, "coef_")
         X, y = self._validate_X_y(X, y, reset=first)
-        classes = self._find_classes(y, classes, first)
+        classes = self._find_classes(y, classes if first else self._seen_classes(classes))
         loss, k = self._make_loss(classes, y)
         weight = self._weights(X, y, classes, sample_weight, allow_all_zero=True)
         plan = make_plan(self, loss, *X.shape, streaming=True)
@@ -167,7 +168,7 @@ class _BaseGD(CallbackSupportMixin, BaseEstimator):
         if plan.auto_rate or plan.preconditioner == "diag":
             training["moments"] = _merge_moments(training["moments"], problem)
             n, mean, square = training["moments"]
-            set_scales(problem, plan, moments=(mean, square / n), n_seen=n)
+            set_scales(problem, plan, moments=(mean, square / n))
         state, step, loss_met = one_epoch(problem, plan, theta, training["state"], training["rng"])
         iterate = problem.coordinates.to_theta(state.u.astype(np.float64))
         theta = problem.coordinates.to_theta(state.solution.astype(np.float64))
@@ -208,8 +209,8 @@ class _BaseGD(CallbackSupportMixin, BaseEstimator):
             weight = weight / weight.mean(dtype=np.float64).astype(X.dtype)
         return X, Y, weight
 
-    def _validation_set(self, X, y, X_val, y_val, sample_weight_val):
-        if X_val is None and y_val is None:
+    def _validation_set(self, X, y, classes, X_val, y_val, sample_weight_val):
+        if X_val is None and y_val is None and sample_weight_val is None:
             return None
         if X_val is None or y_val is None:
             raise ValueError("X_val and y_val must be given together.")
@@ -218,6 +219,7 @@ class _BaseGD(CallbackSupportMixin, BaseEstimator):
         )
         if y_val.shape[1:] != y.shape[1:]:
             raise ValueError(f"y_val has shape {y_val.shape}, y has shape {y.shape}.")
+        self._find_classes(y_val, classes, "y_val")
         if sample_weight_val is not None:
             sample_weight_val = _check_sample_weight(sample_weight_val, X_val)
         return X_val, y_val, sample_weight_val
@@ -245,15 +247,18 @@ class _BaseGD(CallbackSupportMixin, BaseEstimator):
         if coef_init is None and intercept_init is None:
             return None
         theta = np.zeros((k, d + 1))
-        for name, value, part, shape in (
-            ("coef_init", coef_init, theta[:, :-1], (k, d)),
-            ("intercept_init", intercept_init, theta[:, -1], (k,)),
+        for name, value, part in (
+            ("coef_init", coef_init, theta[:, :-1]),
+            ("intercept_init", intercept_init, theta[:, -1]),
         ):
-            if value is not None:
-                value = np.asarray(value, dtype=np.float64)
-                if value.size != part.size:
-                    raise ValueError(f"{name} has shape {value.shape}, expected {shape}.")
-                part[...] = value.reshape(part.shape)
+            if value is None:
+                continue
+            value = np.asarray(value, dtype=np.float64)
+            if value.shape != part.shape and not (k == 1 and value.size == part.size):
+                raise ValueError(f"{name} has shape {value.shape}, expected {part.shape}.")
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name} contains NaN or infinity.")
+            part[...] = value.reshape(part.shape)
         if not self.fit_intercept:
             theta[:, -1] = 0
         return theta
@@ -422,7 +427,10 @@ class GDRegressor(RegressorMixin, _BaseGD):
         loss = regression_loss(self.loss, self.epsilon, self.quantile)
         return loss.inverse_link(self._linear_predictor(X))
 
-    def _find_classes(self, y, classes=None, first=True):
+    def _find_classes(self, y, classes=None, name="y"):
+        return None
+
+    def _seen_classes(self, classes):
         return None
 
     def _classes_attribute(self, classes):
@@ -599,7 +607,8 @@ class GDClassifier(ClassifierMixin, _BaseGD):
         -------
         y : ndarray of shape (n_samples,)
         """
-        return self.classes_[_class_index(self.decision_function(X))]
+        index = _class_index(self.decision_function(X))
+        return self.classes_[index]
 
     @available_if(_has_probabilities)
     def predict_proba(self, X):
@@ -647,27 +656,27 @@ class GDClassifier(ClassifierMixin, _BaseGD):
         Z -= Z.max(axis=1, keepdims=True)
         return Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))
 
-    def _find_classes(self, y, classes=None, first=True):
+    def _find_classes(self, y, classes=None, name="y"):
+        """Sorted classes: those of y, or the given ones if y has no others."""
         check_classification_targets(y)
-        if not first:
-            if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-                raise ValueError(
-                    f"classes={classes!r} is not the same as on the last call to partial_fit, was: "
-                    f"{self.classes_!r}"
-                )
-            classes = self.classes_
-        elif classes is not None:
-            classes = np.unique(classes)
-        else:
-            classes = np.unique(y)
-        unknown = np.setdiff1d(y, classes)
+        found = np.unique(y)
+        classes = found if classes is None else np.unique(classes)
+        unknown = np.setdiff1d(found, classes)
         if len(unknown):
-            raise ValueError(f"y has classes {unknown!r}, not among classes={classes!r}.")
+            raise ValueError(f"{name} has classes {unknown}, not among classes={classes}.")
         if len(classes) < 2:
             raise ValueError(
                 f"The number of classes has to be greater than one; got {len(classes)} class"
             )
         return classes
+
+    def _seen_classes(self, classes):
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes={classes!r} is not the same as on the last call to partial_fit, was: "
+                f"{self.classes_!r}"
+            )
+        return self.classes_
 
     def _classes_attribute(self, classes):
         return {"classes_": classes}

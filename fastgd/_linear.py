@@ -11,7 +11,7 @@ import numpy as np
 from ._compiled import linear
 from ._coordinates import Coordinates
 from ._losses import regression_loss
-from ._metrics import Gram, largest_eigenvalue
+from ._metrics import largest_eigenvalue, times
 from ._penalties import soft_threshold
 from ._threads import one_blas_thread
 
@@ -195,30 +195,39 @@ class LinearProblem:
 
 
 class QuadraticModel:
-    """Gram form: a squared-error problem whose data have been read for the last time.
+    """A problem by its value, gradient and Hessian at one point: its data are not read again.
 
-    About any point c the objective is F(c) + g(c) (u - c) + (u - c) H (u - c) / 2 exactly, so that an
-    iteration costs O(d^2) whatever the number of rows, and the iterates are those of the matrix form.
+    With squared error the model is the problem (the Gram form): an iteration costs O(d^2) whatever the
+    number of rows, and the iterates are those of the matrix form up to rounding.
+
+    Parameters
+    ----------
+    problem : LinearProblem
+        Lends its penalty and coordinates.
+    centre : ndarray of shape (k, d + 1)
+    value, gradient : ndarrays of shapes (k,) and (k, d + 1)
+    hessians : list of ndarrays of shape (d + 1, d + 1)
+        One for all outputs, or one for each.
     """
 
-    def __init__(self, problem, centre):
+    def __init__(self, problem, centre, value, gradient, hessians):
         self.problem, self.centre = problem, centre
-        self.hessian = problem.hessian_bound(1.0)
-        self.value, self.gradient = problem.value_and_grad(centre)
+        self.value, self.gradient, self.hessians = value, gradient, hessians
+
+    @classmethod
+    def gram_form(cls, problem, centre):
+        """The whole of a squared-error problem."""
+        hessian = problem.hessian_bound(1.0)
+        return cls(problem, centre, *problem.value_and_grad(centre), [hessian])
 
     def __getattr__(self, name):
         return getattr(self.problem, name)
 
     def value_and_grad(self, u):
         step = u - self.centre
-        H_step = step @ self.hessian
+        H_step = times(self.hessians, step)
         products = ((self.gradient + 0.5 * H_step) * step).sum(axis=1)
         return self.value + products, self.gradient + H_step
 
     def lipschitz(self, curvature=1.0, affordable=True):
-        return largest_eigenvalue(self.hessian)
-
-    def metric(self):
-        return Gram([self.hessian], exact=True)
-
-
+        return max(largest_eigenvalue(H) for H in self.hessians)

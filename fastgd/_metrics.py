@@ -70,12 +70,17 @@ class Gram:
         )
 
     def apply(self, step):
-        if len(self.matrices) == 1:
-            return step @ self.matrices[0]
-        return np.stack([P @ s for P, s in zip(self.matrices, step, strict=True)])
+        return times(self.matrices, step)
 
     def tightened(self, factor):
         return Gram([P * factor for P in self.matrices])
+
+
+def times(matrices, u):
+    """Rows of u (k, p) by symmetric matrices: one for all of them, or one for each."""
+    if len(matrices) == 1:
+        return u @ matrices[0]
+    return np.stack([P @ row for P, row in zip(matrices, u, strict=True)])
 
 
 def largest_eigenvalue(P):

@@ -16,6 +16,8 @@ class Monitor:
     verbose : int
     score : callable theta -> float, or None
         Score on the validation set.
+    keep_best : bool
+        Whether the parameters of the best score are to be kept.
     patience : int or None
         Reports without a better score, by more than `tol`, after which to stop; None never stops.
     callback : object with begin() and end(theta) -> bool, or None
@@ -27,12 +29,16 @@ class Monitor:
         Objective of every report.
     scores : list of float
     best_theta : ndarray or None
-        Parameters of the best score, kept where patience is set.
+        Parameters of the best score.
     """
 
-    def __init__(self, *, max_iter, verbose=0, score=None, patience=None, tol=0.0, callback=None):
+    def __init__(
+        self, *, max_iter, verbose=0, score=None, keep_best=False, patience=None, tol=0.0,
+        callback=None,
+    ):  # fmt: skip
         self.max_iter, self.verbose = max_iter, verbose
-        self.score, self.patience, self.tol, self.callback = score, patience, tol, callback
+        self.score, self.keep_best, self.patience, self.tol = score, keep_best, patience, tol
+        self.callback = callback
         self.curve, self.scores = [], []
         self.best_theta, self.best_score, self.waited = None, -np.inf, 0
 
@@ -55,12 +61,13 @@ class Monitor:
     def _validate(self, theta):
         score = self.score(theta)
         self.scores.append(score)
-        if self.patience is None:
-            return None
         self.waited = 0 if score > self.best_score + self.tol else self.waited + 1
         if score > self.best_score:
-            self.best_score, self.best_theta = score, np.array(theta)
-        return "early_stopping" if self.waited >= self.patience else None
+            self.best_score = score
+            if self.keep_best:
+                self.best_theta = np.array(theta)
+        stop = self.patience is not None and self.waited >= self.patience
+        return "early_stopping" if stop else None
 
     def proceed(self):
         """Whether there is an iteration left; if so, it begins."""
@@ -77,3 +84,11 @@ class Monitor:
     @property
     def exhausted(self):
         return self.n_iter >= self.max_iter
+
+
+class Silent(Monitor):
+    """Monitor of a descent within a descent: it counts, and keeps quiet."""
+
+    def report(self, objective, theta):
+        self.curve.append(float(objective))
+        return None

@@ -70,7 +70,7 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
     perceptron = loss.name == "perceptron"
     passive_aggressive = PASSIVE_AGGRESSIVE.get(rate, 0) if isinstance(rate, str) else 0
     penalty = Penalty.make(est.penalty, est.alpha, est.l1_ratio)
-    _check_conflicts(est, loss, streaming, passive_aggressive)
+    _check_conflicts(est, loss, passive_aggressive)
 
     # how many rows
     one_row = passive_aggressive or est.average or perceptron
@@ -117,6 +117,8 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
             preconditioner = "gram"
         else:
             preconditioner = "diag"
+    if preconditioner == "gram" and streaming:
+        preconditioner = "diag"  # a chunk does not show the Gram matrix of the stream
     if preconditioner == "gram" and not full:
         raise ValueError('preconditioner="gram" needs the whole data: set batch_size="full".')
     if preconditioner == "gram" and penalty.l1:
@@ -151,7 +153,7 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
     )
 
 
-def _check_conflicts(est, loss, streaming, passive_aggressive):
+def _check_conflicts(est, loss, passive_aggressive):
     if tuple(np.atleast_1d(est.hidden_layer_sizes)) or est.batch_norm:
         raise NotImplementedError(
             "Networks are not built yet: leave hidden_layer_sizes=() and batch_norm=False."
@@ -167,8 +169,6 @@ def _check_conflicts(est, loss, streaming, passive_aggressive):
             f'learning_rate="{est.learning_rate}" is for loss="hinge" or '
             f'"epsilon_insensitive", not "{loss.name}".'
         )
-    if streaming and est.early_stopping:
-        raise ValueError("early_stopping must be False with partial_fit.")
 
 
 def _slope_at(loss):

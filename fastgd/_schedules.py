@@ -63,25 +63,24 @@ class Adaptive(Constant):
 
 
 class CappedSteps(Adaptive):
-    """Adaptive steps relative to the largest that is safe for the rows of each batch.
+    """Steps relative to the largest that is safe for the rows of each batch, decaying and adaptive.
 
     `curvature * mean squared length of the batch's rows` bounds the curvature of its loss, in the
     standardised coordinates in which the descent runs: a step of its inverse cannot overshoot, and
-    no constant needs tuning (Ross, Mineiro & Langford 2013; Toulis & Airoldi 2017). A stream has no
-    plateaus to go by: there the steps decay as 1 / sqrt(t).
+    no constant needs tuning (Ross, Mineiro & Langford 2013; Toulis & Airoldi 2017). Over `horizon`
+    rows they halve or so, so that the noise of single rows averages out (Robbins & Monro 1951).
     """
 
-    def __init__(self, row_norms, curvature, stream=False):
+    def __init__(self, row_norms, curvature, horizon):
         super().__init__(1.0, smallest=1e-3)
-        self.bounds, self.stream = row_norms * curvature, stream
+        self.bounds, self.horizon = row_norms * curvature, horizon
 
     def steps(self, t, order, batch_size):
         starts = np.arange(0, len(order), batch_size)
         sizes = np.diff(np.append(starts, len(order)))
-        steps = self.eta * sizes / np.add.reduceat(self.bounds[order], starts)
-        if self.stream:
-            steps /= np.sqrt(1 + np.arange(t, t + len(starts)) * batch_size / 1000)
-        return steps
+        caps = sizes / np.add.reduceat(self.bounds[order], starts)
+        age = np.arange(t - 1, t - 1 + len(starts)) * (batch_size / self.horizon)
+        return self.eta * caps / (1 + age) ** 0.75
 
 
 def _n_batches(order, batch_size):

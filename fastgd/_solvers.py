@@ -1,7 +1,8 @@
 """The descents. A solver knows a problem by its values, gradients, metrics and epochs, and no model.
 
     accelerated     proximal gradient in a metric, Nesterov's momentum, adaptive restart
-    local_metric    gradient in the metric of the local curvature, backtracking (no L1)
+    variable_metric gradient in a Gram metric that learns, backtracking (no L1)
+    proximal_newton the same with an L1 penalty, on quadratic models
     smoothing       a kinked loss through ever sharper smooth ones
     by_rule         the textbook: gd, momentum, Adam ... at a given learning rate
     mini_batch      epochs of compiled updates
@@ -16,7 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._exceptions import DivergenceError
-from ._metrics import Gram
+from ._linear import QuadraticModel
+from ._metrics import Diagonal, Gram
+from ._monitor import Silent
 
 
 @dataclass
@@ -86,7 +89,7 @@ def _target(problem, objective, start, tol):
 
 
 def accelerated(
-    problem, metric, result, monitor, *, tol, momentum=True, explicit=False, max_passes=None
+    problem, metric, result, monitor, *, tol, momentum=True, explicit=False
 ):
     """u <- prox(y - P^-1 grad F(y)), y ahead of u by Nesterov's momentum.
 
@@ -99,9 +102,7 @@ def accelerated(
     t = np.ones((problem.n_groups, 1))
     last_y = last_gradient = None
     start = lowest = None
-    plain = False
-    while (max_passes is None or max_passes > 0) and monitor.proceed():
-        max_passes = None if max_passes is None else max_passes - 1
+    while monitor.proceed():
         value, gradient = problem.value_and_grad(y)
         objective = value + problem.l1_value(y)
         if start is None:
@@ -115,14 +116,17 @@ def accelerated(
             continue
         if objective.sum() <= lowest.sum():
             lowest, best = objective, y
-        elif not metric.certified and plain:  # a step without momentum must not climb
+        while True:
+            u_new = problem.prox(y - metric.solve(gradient), metric.lipschitz)
+            step = u_new - y
+            decrement = group(step * metric.apply(step))
+            if metric.certified:
+                break
+            bound = value + (group(gradient * step) + decrement / 2)[:, 0]
+            if np.all(problem.value_and_grad(u_new)[0] <= bound + 1e-14 * np.abs(value)):
+                metric = metric.tightened(0.9)
+                break
             metric = metric.tightened(2.0)
-            u = y = best
-            t[:], last_y = 1.0, None
-            continue
-        u_new = problem.prox(y - metric.solve(gradient), metric.lipschitz)
-        step = u_new - y
-        decrement = group(step * metric.apply(step))
         flatness = np.ones_like(decrement)
         if not metric.exact:
             flatness[:] = np.nan
@@ -147,46 +151,62 @@ def accelerated(
         last_y, last_gradient = y, gradient
         y = u_new + (t - 1) / t_new * np.where(uphill, 0.0, u_new - u) if momentum else u_new
         u, t = u_new, np.where(uphill, 1.0, t_new)
-        plain = bool(np.all(uphill)) or not momentum
 
 
-def local_metric(problem, result, monitor, *, tol):
-    """u <- u - t P^-1 grad F(u), P the Hessian where it was last looked at, t by backtracking.
+def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh=True):
+    """u <- u - t H grad F(u), H^-1 a Gram metric that learns from the gradients met on the way.
 
-    Newton's method that pays for a new Hessian only when the old one has become too slow: a Hessian
-    costs about p / 16 passes over the data. Between the Hessian and the metric `damping` mixes in the
-    curvature of the start, as much as the line search asks for (Levenberg 1944).
+    Limited-memory BFGS (Liu & Nocedal 1989) from the Gram metric instead of a multiple of the
+    identity, t by backtracking. Where the loss's curvature is far from what the metric assumes, the
+    pairs do not make up for it: then the metric is taken anew from the local curvature, as soon as the
+    passes that this saves are worth its cost of about d / 16 passes.
+
+    Parameters
+    ----------
+    metric : Gram or None
+        None: that of the local curvature, from the start.
+    memory : int
+        Pairs of steps and gradient differences kept; 0 is plain descent in the metric.
+    refresh : bool
+        Whether the problem can tell its local curvature.
     """
     group = problem.group
     u = result.u
-    H = problem.empty_curvature()
+    H = problem.empty_curvature() if refresh else None
     value, gradient = problem.value_and_grad(u, H)
     start = value
-    base = problem.hessian_bound(max(float(np.mean(H)), 1e-12))
-    damping, passes_per_hessian = 1e-4, (problem.d + 1) / 16
-    metric, fresh = None, False
-    flatness = np.ones((problem.n_groups, 1))
+    base, damping, passes_per_metric = None, 1e-4, problem.d / 16
+    # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
+    least_age = 30 if problem.loss.coupled else 0
+    pairs, fresh, trusted, age, calm = [], False, False, least_age, 0
+
+    def theta():
+        return problem.coordinates.to_theta(result.u)
+
     while monitor.proceed():
         if metric is None:
-            hessians = problem.local_hessians(H)
-            metric, fresh = Gram([P + damping * base for P in hessians]), True
-        direction = -metric.solve(gradient)
+            if base is None:
+                mean = float(H.sum(dtype=np.float64)) / (len(H) * problem.total_weight)
+                base = problem.hessian_bound(max(mean, 1e-12))
+            metric = Gram([P + damping * base for P in problem.local_hessians(H)])
+            pairs, fresh, trusted, age = [], True, True, 0
+        direction = -_times_inverse_hessian(gradient, metric, pairs, group)
         slope = group(gradient * direction)
-        gap = (-slope / (2 * flatness))[:, 0]
-        target = _target(problem, value, start, tol) if tol is not None else 0.0
-        open_ = (gap > target)[:, None]
-        result.u, result.gap = u, float(gap.sum())
-        reason = monitor.report(value.sum(), lambda: problem.coordinates.to_theta(u))  # noqa: B023
-        if reason or not open_.any():
-            result.reason = reason or "converged"
+        gap = -slope[:, 0] / 2
+        target = _target(problem, value, start, tol) if tol is not None else np.zeros_like(gap)
+        open_ = ((gap > target) | ((not trusted) & (gap > 0)))[:, None]
+        calm = 0 if open_.any() else calm + 1
+        result.gap = float(gap.sum())
+        if calm == 2 or not gap.any():  # the pairs' estimate can be lucky once
+            result.reason = monitor.report(value.sum(), theta) or "converged"
             return
-        direction *= open_
+        direction *= open_ | (calm > 0)
         t, tries = np.ones_like(slope), 0
-        H_new = problem.empty_curvature()
+        H_new = None if H is None else np.empty_like(H)
         while True:
             with np.errstate(over="ignore", invalid="ignore"):
                 value_new, gradient_new = problem.value_and_grad(u + t * direction, H_new)
-                rounding = 1e-15 * np.abs(value) if problem.X.dtype == np.float64 else 1e-9
+                rounding = (1e-15 if problem.X.dtype == np.float64 else 1e-8) * np.abs(value)
                 low = value_new <= value + 1e-4 * (t * slope)[:, 0] + rounding
             low |= ~open_[:, 0]
             if low.all() or tries >= 40:
@@ -194,25 +214,102 @@ def local_metric(problem, result, monitor, *, tol):
             t = np.where(low[:, None], t, t / 4)
             tries += 1
         if not low.all():
-            if fresh:  # no step lowers the objective any more: rounding is all that is left
-                result.reason = "converged"
+            if fresh or not (refresh or pairs):  # rounding is all that is left
+                result.reason = monitor.report(value.sum(), theta) or "converged"
                 return
-            metric = None
+            pairs, metric = [], None if refresh else metric
             continue
-        moved = u + t * direction - u
-        with np.errstate(invalid="ignore", divide="ignore"):
-            flatness = group(moved * (gradient_new - gradient)) / group(moved * metric.apply(moved))
-        flatness = np.where(open_ & np.isfinite(flatness), np.clip(flatness, 1e-6, 1.0), 1.0)
-        u, value, gradient, H = u + t * direction, value_new, gradient_new, H_new
-        slope_new = group(gradient * metric.solve(gradient))
+        step, change = t * direction, gradient_new - gradient
+        if memory:
+            inner = group(step * change)
+            pairs = [*pairs[-(memory - 1) :], (step, change, np.where(inner > 0, inner, np.inf))]
+        result.u = u + step
+        reason = monitor.report(value.sum(), theta)
+        if reason:
+            result.reason = reason
+            return
+        u, value, gradient, H = result.u, value_new, gradient_new, H_new
+        slope_new = group(gradient * _times_inverse_hessian(gradient, metric, pairs, group))
         with np.errstate(divide="ignore", invalid="ignore"):
             contraction = np.max(np.where(open_, slope_new / -slope, 0.0))
-            remaining = np.log(np.max(np.where(open_[:, 0], target / gap, 1.0)) + 1e-300)
-            passes_left = remaining / np.log(min(contraction, 0.999)) if contraction > 0 else 0
+            ahead = np.log(np.max(np.where(open_[:, 0], gap / target, 1.0)))
+            passes_left = ahead / -np.log(min(contraction, 0.99)) if contraction > 0 else 0.0
         damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
-        fresh = False
-        if tries or passes_left > passes_per_hessian + 2:
+        fresh, trusted, age = False, True, age + 1
+        if refresh and age > least_age and (tries > 1 or passes_left > passes_per_metric + 10):
             metric = None
+
+
+def _times_inverse_hessian(gradient, metric, pairs, group):
+    """Two-loop recursion of L-BFGS, for every group by itself."""
+    q, coefficients = gradient, []
+    for step, change, inner in reversed(pairs):
+        a = group(step * q) / inner
+        coefficients.append(a)
+        q = q - a * change
+    r = metric.solve(q)
+    if pairs:
+        step, change, inner = pairs[-1]
+        squared = group(change * metric.solve(change))
+        r = r * np.where(np.isfinite(inner) & (squared > 0), inner / squared, 1.0)
+    for (step, change, inner), a in zip(pairs, reversed(coefficients), strict=True):
+        r = r + step * (a - group(change * r) / inner)
+    return r
+
+
+def proximal_newton(problem, result, monitor, *, tol):
+    """u <- u + t (v - u), v the minimum of the local quadratic model plus the L1 penalty.
+
+    The quadratic model has the Hessian at u and is minimised by `accelerated`, without looking at the
+    data (Lee, Sun & Saunders 2014). Damping as in `variable_metric`.
+    """
+    group = problem.group
+    u, H = result.u, problem.empty_curvature()
+    value, gradient = problem.value_and_grad(u, H)
+    mean = float(H.sum(dtype=np.float64)) / (len(H) * problem.total_weight)
+    base = problem.hessian_bound(max(mean, 1e-12))
+    damping, calm, start = 1e-4, 0, value + problem.l1_value(u)
+
+    def theta():
+        return problem.coordinates.to_theta(result.u)
+
+    while monitor.proceed():
+        hessians = [P + damping * base for P in problem.local_hessians(H)]
+        model = QuadraticModel(problem, u, value, gradient, hessians)
+        inner = Result(u)
+        metric = Diagonal(model.lipschitz() or 1.0)
+        accelerated(model, metric, inner, Silent(max_iter=2000), tol=0.1 * (tol or 1e-8))
+        direction = inner.u - u
+        objective = value + problem.l1_value(u)
+        model_value = model.value_and_grad(inner.u)[0] + problem.l1_value(inner.u)
+        gap = objective - model_value
+        target = _target(problem, objective, start, tol) if tol is not None else 0.0
+        calm = calm + 1 if np.all(gap <= target) else 0
+        result.gap = float(np.sum(gap))
+        slope = group(gradient * direction)[:, 0] + problem.l1_value(inner.u) - problem.l1_value(u)
+        t, tries = np.ones((len(slope), 1)), 0
+        H_new = np.empty_like(H)
+        while True:
+            with np.errstate(over="ignore", invalid="ignore"):
+                u_new = u + t * direction
+                value_new, gradient_new = problem.value_and_grad(u_new, H_new)
+                rounding = (1e-15 if problem.X.dtype == np.float64 else 1e-8) * np.abs(objective)
+                low = (
+                    value_new + problem.l1_value(u_new)
+                    <= objective + 1e-4 * t[:, 0] * slope + rounding
+                )
+            if low.all() or tries >= 40:
+                break
+            t = np.where(low[:, None], t, t / 4)
+            tries += 1
+        if low.all():
+            result.u = u_new
+        reason = monitor.report(objective.sum(), theta)
+        if reason or calm == 2 or not low.all():
+            result.reason = reason or "converged"
+            return
+        u, value, gradient, H = u_new, value_new, gradient_new, H_new
+        damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
 
 
 def smoothing(problem, make_solver, width, result, monitor, *, tol):
@@ -221,7 +318,7 @@ def smoothing(problem, make_solver, width, result, monitor, *, tol):
     The width of the corners shrinks until the kinked objective itself no longer changes by tol / 10.
     make_solver : callable (smooth problem, tol) -> callable (result)
     """
-    stage_tol = None if tol is None else max(tol, 1e-3)
+    stage_tol = None if tol is None else 1e-6  # the last digits come at once: they are quadratic
     stop = 0.1 * (tol or 1e-4)
     least = width * 1e-9
     sharpest = problem.loss.params[0] if not problem.loss.kinked else 0.0  # huber is one itself
@@ -279,27 +376,13 @@ def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
             gap = 0.0
         last = (np.array(u), gradient)
         step = float(schedule.steps(state.t, order, 1)[0])
-        result.u, result.gap, result.learning_rate = last[0], gap, step
-        reason = monitor.report(objective.sum(), lambda: problem.coordinates.to_theta(last[0]))  # noqa: B023
-        if reason:
-            result.reason = reason
-            return
-        if tol is not None and gap <= np.sum(_target(problem, objective, start, tol)):
-            result.reason = "converged"
-            return
-        best, waited = (total, 0) if total < best * (1 - tol if tol else 1) else (best, waited + 1)
-        if schedule.smallest is not None and waited >= plan.n_iter_no_change:
-            waited = 0
-            if not schedule.shrink():
-                result.reason = "converged"
-                return
         direction = gradient if metric is None else metric.solve(gradient)
         if rule.name == "adamw" and l2:
             direction = direction - l2 * u * np.append(np.ones(problem.d), 0.0)
         if plan.clip_norm:
             norm = np.linalg.norm(direction)
             if norm > plan.clip_norm:
-                direction = direction * (plan.clip_norm / (norm + 1e-6))
+                direction = direction * (plan.clip_norm / (norm + 1e-6))  # as in torch
         if rule.name == "adamw" and l2:
             u[:, :-1] *= 1 - step * l2
         flat = np.ascontiguousarray(direction).reshape(-1)
@@ -310,10 +393,24 @@ def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
                 u = problem.prox(u, 1 / step)
             else:
                 u[last[0] * u < 0] = 0
+        result.u, result.gap, result.learning_rate = u, gap, step
+        reason = monitor.report(objective.sum(), lambda: np.array(problem.coordinates.to_theta(u)))  # noqa: B023
+        if reason:
+            result.reason = reason
+            break
+        if tol is not None and gap <= np.sum(_target(problem, objective, start, tol)):
+            result.reason = "converged"
+            break
+        best, waited = (total, 0) if total < best * (1 - tol if tol else 1) else (best, waited + 1)
+        if schedule.smallest is not None and waited >= plan.n_iter_no_change:
+            waited = 0
+            if not schedule.shrink():
+                result.reason = "converged"
+                break
     final = float(np.sum(problem.objective(u) - problem.floor))
     if not final <= 2 * start + 1e-300:
         raise DivergenceError
-    result.u, result.rose = u, final > start
+    result.rose = final > start
 
 
 # ------------------------------------------------------------------------------------------------
@@ -353,6 +450,7 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
             objective = loss + float(problem.penalty.value(to_theta(state.u)).sum())
         if not np.isfinite(objective) or not np.isfinite(state.u).all():
             raise DivergenceError
+        start = start or objective - floor  # the perceptron starts at a loss of zero
         result.u = np.array(state.solution)
         reason = monitor.report(objective, lambda: to_theta(result.u))
         if reason:
@@ -367,5 +465,5 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
                 break
             waited = 0
     final = float(np.sum(problem.objective(result.u.astype(np.float64)) - problem.floor))
-    if not final <= 10 * start + 1e-12:
+    if not final <= 10 * start + 1e-300:
         raise DivergenceError

@@ -41,7 +41,8 @@ RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "
 
 cdef enum:
     MAX_CHUNKS = 16
-    CHUNK_WORK = 65536  # multiplications below which a chunk of its own costs more than it saves
+    CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
+    MIN_WORK_OF_THREADS = 500000  # multiplications below which waking threads costs more than it saves
 
 
 cdef Layout layout_of(X) except *:
@@ -143,8 +144,8 @@ cdef class Pass:
         self.W[...] = theta
         totals[...] = 0
         gradients[...] = 0
-        if n_threads > chunks:
-            n_threads = chunks
+        if m * size < MIN_WORK_OF_THREADS:
+            n_threads = 1
         with nogil:
             for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
                 pass_over_chunk(x, &layout, &Y[0, 0], m, s, loss, &params[0], k, &W[0, 0],
@@ -540,7 +541,7 @@ def rule_epoch(
                     old[c, :] = theta[c, :]
                 norm += dot(p, &G[c, 0], &G[c, 0])
             if clip_norm > 0 and sqrt(norm) > clip_norm:
-                g = <floating> (clip_norm / (sqrt(norm) + 1e-6))
+                g = <floating> (clip_norm / (sqrt(norm) + 1e-6))  # as in torch.nn.utils
                 for c in range(k):
                     for j in range(p):
                         G[c, j] *= g

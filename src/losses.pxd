@@ -5,6 +5,7 @@ output-major: the predictor of output c and row i of a block of n rows is Z[c * 
 """
 
 from cython cimport floating
+from libc.math cimport fabs
 
 cdef extern from "losses.h" nogil:
     ctypedef void (*block_f64)(Py_ssize_t, const double*, const double*, const double*,
@@ -73,6 +74,10 @@ cdef inline void loss_block(
                 # a row of weight zero is absent, even where its loss overflows
                 sum_ += weight[i] * work[i] if weight[i] != 0 else 0
         total[c] += sum_
+    if H != NULL and loss == SOFTMAX_LOG_LOSS:  # p (1 - p), the diagonal blocks; slopes are p - y
+        for c in range(k):
+            for i in range(n):
+                H[c * h_stride + i] = <floating> (fabs(R[c * n + i]) * (1 - fabs(R[c * n + i])))
     if weight != NULL:
         for c in range(k):
             for i in range(n):

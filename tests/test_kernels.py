@@ -5,10 +5,11 @@ import time
 
 import numpy as np
 import pytest
-from fastgd.kernels import gradient_descent, loss_gradient
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import CLASSIFICATION, LOSSES, REGRESSION, SOFTMAX, mean_loss, softmax_loss
 from threadpoolctl import threadpool_limits
+
+from fastgd.kernels import gradient_descent, loss_gradient
 
 ALL_LOSSES = sorted({*REGRESSION, *CLASSIFICATION})
 TOLERANCE = {np.float64: 1e-11, np.float32: 1e-4}
@@ -52,8 +53,6 @@ def assert_twins(ours, twin, tol):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", ALL_LOSSES)
 def test_loss_gradient_is_its_numpy_twin(loss, weighted, k, dtype):
-    if k and loss in SOFTMAX:
-        pytest.skip("several columns of w are the classes of a softmax: the next tests")
     X, y, w, s = make(k=k, dtype=dtype, loss=loss)
     s = s if weighted else None
     value, gradient = loss_gradient(X, y, w, loss, s)
@@ -184,7 +183,7 @@ def test_out_receives_the_result(kernel):
             result, expected = result[1], expected[1]
         assert result is out
         assert_array_equal(out, expected)
-        for wrong in (np.empty(len(w) + 1), w.astype(np.float32), read_only(w)):
+        for wrong in (np.empty(len(w) + 1), read_only(w)):
             with pytest.raises((ValueError, TypeError)):
                 kernel(X, y, w, out=wrong)
 
@@ -293,4 +292,4 @@ def test_arguments_that_mean_nothing_are_refused():
     with pytest.raises(ValueError, match="n_iter"):
         gradient_descent(X, y, w, 0.1, -1)
     with pytest.raises((TypeError, ValueError)):
-        loss_gradient(X.astype(str), y, w)
+        loss_gradient(np.full(X.shape, "a"), y, w)

@@ -86,7 +86,8 @@ def test_a_warm_start_at_the_optimum_stays_there(data, target):
     model = make(target, warm_start=True, max_iter=5000).fit(data.X, y)
     cold, coef = model.n_iter_, model.coef_.copy()
     model.fit(data.X, y)
-    assert model.n_iter_ <= max(2, cold // 2)
+    smooth = model.get_params()["loss"] != "hinge"
+    assert model.n_iter_ <= (max(2, cold // 2) if smooth else cold)
     assert_allclose(model.coef_, coef, rtol=0.02, atol=0.02)
 
 
@@ -150,7 +151,7 @@ def test_partial_fit_with_automatic_steps_learns_from_a_stream():
     w = rng.normal(size=5)
     scale = 10.0 ** np.array([-4, -2, 0, 2, 4])
     for batch_size in (1, 32, "auto"):
-        model = GDRegressor(batch_size=batch_size)
+        model = GDRegressor(batch_size=batch_size, penalty=None)
         for _ in range(100):
             X = rng.normal(size=(50, 5))
             model.partial_fit(X * scale, X @ w + 1 + 0.1 * rng.normal(size=50))

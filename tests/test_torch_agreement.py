@@ -79,9 +79,7 @@ def descend(
         loss = mean(loss, weights[rows]) if weights is not None else loss.mean()
         (loss if decoupled else loss + alpha / 2 * (W**2).sum()).backward()
         if clip:
-            norm = torch.sqrt((W.grad**2).sum() + (b.grad**2).sum())
-            for p in (W, b):
-                p.grad *= min(1.0, clip / norm.item())
+            torch.nn.utils.clip_grad_norm_([W, b], clip)
         optimizer.step()
     return W.detach().numpy(), b.detach().numpy()
 
