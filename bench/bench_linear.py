@@ -102,7 +102,7 @@ def epoch(quick):
                 textbook = dict(solver="gd", preconditioner=None, **same)
                 batches = [ours(batch_size=size, **textbook) for size in (1, 32, 256)]
                 fits = [fit_of(estimator) for estimator in (peer(**same), *batches)]
-                long_enough = 0.1 if quick else 0.3
+                long_enough = 0.05 if quick else 0.15
                 theirs, one, *larger = alternate_epochs(*fits, long_enough=long_enough)
                 difference = np.max(np.abs(fits[0](3).coef_ - fits[1](3).coef_))
                 cells = [show_seconds(theirs), show_seconds(one), show_ratio(theirs / one)]

@@ -33,7 +33,8 @@ class Coordinates:
     def from_theta(self, theta):
         if self.identity:
             return np.array(theta)
-        u = theta / np.append(self.scale, 1.0)
+        scale = np.append(self.scale, 1.0)
+        u = np.divide(theta, scale, out=np.zeros_like(theta), where=scale != 0)
         u[:, -1] += theta[:, :-1] @ self.shift
         return u
 
@@ -73,8 +74,13 @@ def column_means_and_variances(X, weight, n_threads):
 
 
 def standardised(mean, variance, *, ridge, fit_intercept):
-    """Coordinates in which a loss of curvature 1 plus ridge / 2 |w|^2 has unit curvature per column."""
+    """Coordinates in which a loss of curvature 1 plus ridge / 2 |w|^2 has unit curvature per column.
+
+    A constant column gets scale 0: beside an intercept its weight is none.
+    """
     shift = mean if fit_intercept else np.zeros_like(mean)
     power = variance if fit_intercept else variance + mean**2
     curvature = power + ridge
-    return Coordinates(shift, 1.0 / np.sqrt(np.where(power > 0, curvature, 1.0)))
+    scale = np.zeros_like(power)
+    np.divide(1.0, np.sqrt(curvature), out=scale, where=power > 0)
+    return Coordinates(shift, scale)

@@ -49,7 +49,7 @@ class Plan:
         """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""
         if not self.slope_bound:
             return np.empty(0)
-        return np.full(len(steps), self.slope_bound / self.schedule.eta)
+        return self.slope_bound / (steps * self.schedule.bounds.mean())
 
     def update(self, u, gradient, slots, step, t):
         linear.update(self.rule.id, self.hyper, u, gradient, slots, step, float(t))

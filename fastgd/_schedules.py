@@ -63,24 +63,26 @@ class Adaptive(Constant):
 
 
 class CappedSteps(Adaptive):
-    """Steps relative to the largest that is safe for the rows of each batch, decaying and adaptive.
+    """Decaying and adaptive steps, never longer than is safe for the rows of their batch.
 
     `curvature * mean squared length of the batch's rows` bounds the curvature of its loss, in the
     standardised coordinates in which the descent runs: a step of its inverse cannot overshoot, and
     no constant needs tuning (Ross, Mineiro & Langford 2013; Toulis & Airoldi 2017). Over `horizon`
-    rows they halve or so, so that the noise of single rows averages out (Robbins & Monro 1951).
+    rows they halve or so, so that the noise of single rows averages out (Robbins & Monro 1951), and
+    long rows, whose steps are cut at first, come to count as much as the others.
     """
 
     def __init__(self, row_norms, curvature, horizon):
-        super().__init__(1.0, smallest=1e-3)
         self.bounds, self.horizon = row_norms * curvature, horizon
+        longest = 1.0 / float(np.mean(self.bounds))
+        super().__init__(longest, smallest=1e-3 * longest)
 
     def steps(self, t, order, batch_size):
         starts = np.arange(0, len(order), batch_size)
         sizes = np.diff(np.append(starts, len(order)))
         caps = sizes / np.add.reduceat(self.bounds[order], starts)
         age = np.arange(t - 1, t - 1 + len(starts)) * (batch_size / self.horizon)
-        return self.eta * caps / (1 + age) ** 0.75
+        return np.minimum(self.eta / (1 + age) ** 0.75, caps)
 
 
 def _n_batches(order, batch_size):

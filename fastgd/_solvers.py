@@ -79,8 +79,8 @@ def _target(problem, objective, start, tol):
     Relative to the objective, but for what rounding hides of the objective where the descent began:
     an exact fit has no relative suboptimality.
     """
-    rounding = 1e-15 if problem.X.dtype == np.float64 else 1e-11
-    return np.maximum(tol**2 * (objective - problem.floor), rounding * (start - problem.floor)) + 1e-300
+    rounding, share = (1e-15, tol**2) if problem.X.dtype == np.float64 else (1e-11, max(tol**2, 1e-8))
+    return np.maximum(share * (objective - problem.floor), rounding * (start - problem.floor)) + 1e-300
 
 
 # ------------------------------------------------------------------------------------------------
@@ -315,11 +315,11 @@ def proximal_newton(problem, result, monitor, *, tol):
 def smoothing(problem, make_solver, width, result, monitor, *, tol):
     """Minimise a kinked loss through losses with ever sharper rounded corners (Nesterov 2005).
 
-    The width of the corners shrinks until the kinked objective itself no longer changes by tol / 10.
+    The width of the corners shrinks until the kinked objective itself no longer changes by tol / 50.
     make_solver : callable (smooth problem, tol) -> callable (result)
     """
     stage_tol = None if tol is None else 1e-6  # the last digits come at once: they are quadratic
-    stop = 0.1 * (tol or 1e-4)
+    stop = 0.02 * (tol or 1e-4)
     least = width * 1e-9
     sharpest = problem.loss.params[0] if not problem.loss.kinked else 0.0  # huber is one itself
     objective = problem.objective(result.u)

@@ -33,6 +33,16 @@ cdef extern from *:
     """
     int fastgd_max_threads() nogil
 
+cdef extern from "sgd.h" nogil:
+    double sgd_rows_f64(const double* X, Py_ssize_t ld, Py_ssize_t d, const double* Y,
+                        const double* weight, const Py_ssize_t* order, Py_ssize_t n,
+                        const double* steps, int loss, const double* params, double l2,
+                        int fit_intercept, double* v, double* intercept) noexcept
+    double sgd_rows_f32(const float* X, Py_ssize_t ld, Py_ssize_t d, const float* Y,
+                        const float* weight, const Py_ssize_t* order, Py_ssize_t n,
+                        const double* steps, int loss, const double* params, double l2,
+                        int fit_intercept, float* v, double* intercept) noexcept
+
 LOSS_IDS = {LOSSES[i].name.decode(): i for i in range(N_LOSSES)}
 LOSS_IDS["softmax_log_loss"] = SOFTMAX_LOG_LOSS
 LOSS_IDS["softmax_brier_score"] = SOFTMAX_BRIER_SCORE
@@ -42,7 +52,7 @@ RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "
 cdef enum:
     MAX_CHUNKS = 16
     CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
-    MIN_WORK_OF_THREADS = 500000  # multiplications below which waking threads costs more than it saves
+    MIN_WORK_OF_THREADS = 2000000  # multiplications below which waking threads costs more than it saves
 
 
 cdef Layout layout_of(X) except *:
@@ -387,6 +397,17 @@ def sgd_epoch(
     cdef double scale = 1.0, a, coef, norm
     cdef double smallest = 1e-9 if floating is double else 1e-6
     cdef const floating* x = &X[0, 0]
+    cdef bint averaged = first_averaged < steps.shape[0]
+    if batch_size == 1 and k == 1 and l1 == 0 and not passive_aggressive and not averaged:
+        with nogil:
+            if floating is double:
+                total[0] = sgd_rows_f64(x, layout.ld, d, &Y[0, 0], s, &order[0], rows, &steps[0],
+                                        loss, &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
+            else:
+                total[0] = sgd_rows_f32(x, layout.ld, d, &Y[0, 0], s, &order[0], rows, &steps[0],
+                                        loss, &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
+        theta[0, d] = <floating> b[0]
+        return np.asarray(total)
     theta[:, d] = 0
     with nogil:
         while start < rows:

@@ -46,6 +46,33 @@ typedef float vec_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(4
             s += x[j] * w[j];                                                                    \
         return s;                                                                                \
     }                                                                                            \
+    /* x . v and x . w, x being loaded once */                                                   \
+    static inline void dot2_##sfx(ptrdiff_t n, const real *x, const real *v, const real *w,      \
+                                  real *xv, real *xw)                                            \
+    {                                                                                            \
+        enum { L = sizeof(vec) / sizeof(real) };                                                 \
+        vec a0 = {0}, a1 = {0}, b0 = {0}, b1 = {0};                                              \
+        ptrdiff_t j = 0;                                                                         \
+        for (; j + 2 * L <= n; j += 2 * L) {                                                     \
+            const vec x0 = *(const vec *)(x + j), x1 = *(const vec *)(x + j + L);                \
+            a0 += x0 * *(const vec *)(v + j);                                                    \
+            b0 += x0 * *(const vec *)(w + j);                                                    \
+            a1 += x1 * *(const vec *)(v + j + L);                                                \
+            b1 += x1 * *(const vec *)(w + j + L);                                                \
+        }                                                                                        \
+        if (j + L <= n) {                                                                        \
+            const vec x0 = *(const vec *)(x + j);                                                \
+            a0 += x0 * *(const vec *)(v + j);                                                    \
+            b0 += x0 * *(const vec *)(w + j);                                                    \
+            j += L;                                                                              \
+        }                                                                                        \
+        real s = sum_lanes_##sfx(a0 + a1), t = sum_lanes_##sfx(b0 + b1);                         \
+        for (; j < n; ++j) {                                                                     \
+            s += x[j] * v[j];                                                                    \
+            t += x[j] * w[j];                                                                    \
+        }                                                                                        \
+        *xv = s, *xw = t;                                                                        \
+    }                                                                                            \
     /* out_r = sum_j x_rj w_j for four rows */                                                   \
     static inline void dot4_##sfx(ptrdiff_t n, const real *x0, const real *x1, const real *x2,   \
                                   const real *x3, const real *w, real *out)                      \

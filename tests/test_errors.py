@@ -290,8 +290,6 @@ def test_parameters_that_exclude_each_other_are_named(data, message, params):
 
 
 def test_what_partial_fit_cannot_do_is_refused(data):
-    with pytest.raises(ValueError, match="early_stopping"):
-        GDRegressor(early_stopping=True).partial_fit(data.X, data.y)
     with pytest.raises(ValueError, match="balanced"):
         GDClassifier(class_weight="balanced").partial_fit(data.X, data.three, classes=[0, 1, 2])
     model = GDClassifier(learning_rate=0.01, batch_size=10).partial_fit(
