@@ -41,6 +41,10 @@ EPOCH_SHAPES = [(100_000, 10), (100_000, 100), (20_000, 1_000)]
 DTYPES = ("float64", "float32")
 LAYOUTS = [(dtype, order) for dtype in DTYPES for order in "CF"]
 CLASS_LOSSES = ("log_loss", "hinge")
+UPDATES = [  # (loss, schedule)
+    *((loss, "constant") for loss in ("squared_error", *CLASS_LOSSES)),
+    ("squared_error", "invscaling"),  # the default of SGDRegressor
+]
 
 
 def gradient(quick):
@@ -83,17 +87,17 @@ def gradient(quick):
 
 def epoch(quick):
     """One stochastic epoch with scikit-learn's own updates, then the same rows in mini-batches."""
-    header = "X|loss|scikit-learn|fastgd|fastgd is|coef. difference|by 32|by 256".split("|")
+    header = "X|loss|schedule|scikit-learn|fastgd|fastgd is|coef. difference|by 32|by 256".split("|")
     rows = []
     for m, d in EPOCH_SHAPES:
         for dtype in DTYPES:
             X = dense(m // 10 if quick else m, d, dtype)
             y = linear_target(X)
-            for loss in ("squared_error", *CLASS_LOSSES):
+            for loss, schedule in UPDATES:
                 ours, peer, target = GDRegressor, SGDRegressor, y
                 if loss in CLASS_LOSSES:
                     ours, peer, target = GDClassifier, SGDClassifier, (y > 0).astype(int)
-                same = dict(loss=loss, learning_rate="constant", eta0=min(1e-3, 0.1 / d))
+                same = dict(loss=loss, learning_rate=schedule, eta0=min(1e-3, 0.1 / d))
                 same.update(shuffle=False, tol=None)
 
                 def fit_of(estimator, X=X, target=target):
@@ -102,12 +106,11 @@ def epoch(quick):
                 textbook = dict(solver="gd", preconditioner=None, **same)
                 batches = [ours(batch_size=size, **textbook) for size in (1, 32, 256)]
                 fits = [fit_of(estimator) for estimator in (peer(**same), *batches)]
-                long_enough = 0.05 if quick else 0.15
-                theirs, one, *larger = alternate_epochs(*fits, long_enough=long_enough)
+                theirs, one, *larger = alternate_epochs(*fits, long_enough=0.05 if quick else 0.15)
                 difference = np.max(np.abs(fits[0](3).coef_ - fits[1](3).coef_))
                 cells = [show_seconds(theirs), show_seconds(one), show_ratio(theirs / one)]
                 cells += [f"{difference:.0e}", *(show_ratio(time / one) for time in larger)]
-                rows.append([f"{len(X):,} x {d:,} {dtype}", loss, *cells])
+                rows.append([f"{len(X):,} x {d:,} {dtype}", loss, schedule, *cells])
     note = (
         "A long fit minus a fit of one epoch. Coefficients are compared after 3 epochs.\n"
         "by 32, by 256: an epoch in batches of that size, as a multiple of batch_size=1."

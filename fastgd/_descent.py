@@ -121,17 +121,13 @@ def set_scales(problem, plan, moments=None):
 
     moments : (means, variances) of the columns as known from a stream, or None to measure them
     """
-    if not plan.auto_rate and plan.preconditioner is None:
-        return
     horizon = len(problem.X) if moments is None else 1000
-    if moments is None:
-        moments = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
     curvature = typical_curvature(problem)
-    if plan.auto_rate or plan.preconditioner == "diag":
+    if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
+        if moments is None:
+            moments = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
         problem.coordinates = standardised(
-            *moments,
-            ridge=problem.penalty.l2 / curvature,
-            fit_intercept=problem.fit_intercept,
+            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=problem.fit_intercept
         )
     if not plan.auto_rate or plan.full:
         return
@@ -141,8 +137,7 @@ def set_scales(problem, plan, moments=None):
         return
 
 
-    coordinates = problem.coordinates
-    norms = 1 + linear.row_norms(problem.X, coordinates.shift, coordinates.scale)
+    norms = 1 + problem.row_norms()
     if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
         norms /= 1 - plan.hyper[0]
     plan.schedule = CappedSteps(norms, curvature, horizon)
@@ -212,7 +207,8 @@ def _smooth(problem, plan, result, monitor, tol):
                 problem, bound, result, monitor, tol=tol, memory=memory, refresh=refresh
             )
         return 1.0
-    if affordable and not loss.coupled and loss.kernel != "squared_error" and momentum:
+    diag = plan.preconditioner == "diag"
+    if affordable and diag and momentum and not loss.coupled and loss.kernel != "squared_error":
         proximal_newton(problem, result, monitor, tol=tol)
         return 1.0
     if loss.kernel == "squared_error" and affordable:

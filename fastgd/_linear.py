@@ -8,15 +8,15 @@ side: values come per group, a group being an output, or all of them where softm
 
 import numpy as np
 
-from ._compiled import linear
+from ._compiled import epochs, linear
 from ._coordinates import Coordinates
 from ._losses import regression_loss
 from ._metrics import largest_eigenvalue, times
 from ._penalties import soft_threshold
 from ._threads import one_blas_thread
 
-
 _SQUARED = regression_loss("squared_error")
+SOFTMAX_LIMIT = 512  # parameters up to which the full Hessian of a softmax is formed
 
 
 class LinearProblem:
@@ -140,9 +140,29 @@ class LinearProblem:
         h = np.full(len(self.X), curvature) if self.weight is None else self.weight * float(curvature)
         return self._add_ridge(self._gram(np.asarray(h, dtype=np.float64)))
 
+    @property
+    def small_softmax(self):
+        """Whether the Hessian over all classes at once, of k (d + 1) rows, is cheap enough."""
+        return self.loss.coupled and self.k * (self.d + 1) <= SOFTMAX_LIMIT
+
     def local_hessians(self, curvature):
-        """Hessian of every output at the point whose row curvatures (k, m) are given."""
-        return [self._add_ridge(self._gram(h.astype(np.float64))) for h in curvature]
+        """Hessian at the point whose row curvatures (k, m) `value_and_grad` has told.
+
+        One for every output; of a softmax (curvature: its probabilities), one over all classes where that
+        is cheap, else its diagonal blocks.
+        """
+        if not self.loss.coupled:
+            return [self._add_ridge(self._gram(h.astype(np.float64))) for h in curvature]
+        P, k, p = curvature.astype(np.float64), self.k, self.d + 1
+        weight = 1.0 if self.weight is None else self.weight.astype(np.float64)
+        if not self.small_softmax:
+            return [self._add_ridge(self._gram(weight * q * (1 - q))) for q in P]
+        hessian = np.empty((k, p, k, p))
+        for c in range(k):
+            hessian[c, :, c] = self._add_ridge(self._gram(weight * P[c] * (1 - P[c])))
+            for other in range(c):
+                hessian[c, :, other] = hessian[other, :, c] = -self._gram(weight * P[c] * P[other])
+        return [hessian.reshape(k * p, k * p)]
 
     def empty_curvature(self):
         return np.empty((self.k, len(self.X)), self.X.dtype)
@@ -168,6 +188,12 @@ class LinearProblem:
             u = Hu
         return 1.1 * value  # a solver tightens a bound that proves too small
 
+    def row_norms(self):
+        """Squared lengths of the rows in this problem's coordinates, the intercept's 1 left out, (m,)."""
+        c = self.coordinates
+        shift, scale = (np.zeros(self.d), np.ones(self.d)) if c.identity else (c.shift, c.scale)
+        return linear.row_norms(self.X, shift, scale)
+
     # ---- epochs -----------------------------------------------------------------------------
 
     def run_epoch(self, state, order, steps, plan):
@@ -180,13 +206,13 @@ class LinearProblem:
         loss = (self.loss.id, self._params, self.penalty.l2, self.penalty.l1, self.fit_intercept)
         mean = (state.mean, state.mean_count, first)
         if plan.by_rows:
-            total = linear.sgd_epoch(
+            total = epochs.sgd_epoch(
                 *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
             )
         else:
             scale, shift = self.coordinates.kernel_arrays(self.X.dtype)
             caps = plan.max_slopes(steps)
-            total = linear.rule_epoch(
+            total = epochs.rule_epoch(
                 *common, *loss, plan.rule.id, plan.hyper, state.slots, float(state.t - 1),
                 plan.clip_norm or 0.0, scale, shift, caps, *mean,
             )  # fmt: skip

@@ -36,7 +36,8 @@ class Gram:
     Parameters
     ----------
     matrices : list of ndarrays of shape (p, p)
-        One for all outputs, or one per output; diagonals of size one by the choice of coordinates.
+        One for all outputs, one per output, or one of size k p over all outputs at once; diagonals of
+        size one by the choice of coordinates.
     exact : bool
         Whether P is the Hessian itself, so that one step ends the descent.
     """
@@ -64,7 +65,8 @@ class Gram:
 
     def solve(self, gradient):
         if len(self.factors) == 1:
-            return lapack.dpotrs(self.factors[0], gradient.T, lower=1)[0].T
+            rows = gradient.reshape(-1, len(self.factors[0]))
+            return lapack.dpotrs(self.factors[0], rows.T, lower=1)[0].T.reshape(gradient.shape)
         return np.stack(
             [lapack.dpotrs(f, g, lower=1)[0] for f, g in zip(self.factors, gradient, strict=True)]
         )
@@ -77,9 +79,9 @@ class Gram:
 
 
 def times(matrices, u):
-    """Rows of u (k, p) by symmetric matrices: one for all of them, or one for each."""
+    """u (k, p) by symmetric matrices: one for all rows, one for each row, or one for all of u."""
     if len(matrices) == 1:
-        return u @ matrices[0]
+        return (u.reshape(-1, len(matrices[0])) @ matrices[0]).reshape(u.shape)
     return np.stack([P @ row for P, row in zip(matrices, u, strict=True)])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._compiled import linear
+from ._compiled import epochs
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Rule:
 
     @property
     def id(self):
-        return linear.RULE_IDS[self.name]
+        return epochs.RULE_IDS[self.name]
 
     def init(self, n_parameters, dtype=np.float64):
         return np.zeros((self.slots, n_parameters), dtype)

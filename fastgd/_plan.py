@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._compiled import linear
+from ._compiled import epochs, linear
 from ._optimizers import RULES, Rule
 from ._penalties import Penalty
 from ._schedules import PASSIVE_AGGRESSIVE, Constant, make_schedule
@@ -52,7 +52,7 @@ class Plan:
         return self.slope_bound / (steps * self.schedule.bounds.mean())
 
     def update(self, u, gradient, slots, step, t):
-        linear.update(self.rule.id, self.hyper, u, gradient, slots, step, float(t))
+        epochs.update(self.rule.id, self.hyper, u, gradient, slots, step, float(t))
 
 
 def make_plan(est, loss, n_samples, n_features, *, streaming=False):

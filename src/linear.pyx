@@ -1,4 +1,4 @@
-"""Kernels of linear models: the fused full-batch pass, Gram matrices, and epochs of mini-batches.
+"""Full-batch kernels of linear models: the fused pass for loss and gradient, and second moments.
 
 In: X (m, d) float32 or float64; targets Y (k, m), one row per output (one row of labels for the
 coupled losses); parameters theta (k, d + 1), each row the weights of an output and its intercept.
@@ -13,14 +13,12 @@ import numpy as np
 from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
 from cython.parallel cimport prange
-from libc.math cimport fabs, sqrt
+from libc.math cimport sqrt
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dsyrk
 
 from losses cimport LOSSES, N_LOSSES, SOFTMAX_BRIER_SCORE, SOFTMAX_LOG_LOSS, loss_block
-from rows cimport Layout, backward, forward, rows_per_block
-from simd cimport axpy, dot
-from updates cimport ADAMW, Hyper, apply_rule
+from rows cimport Layout, backward, forward, layout_of, rows_per_block
 
 cdef extern from *:
     """
@@ -33,42 +31,14 @@ cdef extern from *:
     """
     int fastgd_max_threads() nogil
 
-cdef extern from "sgd.h" nogil:
-    double sgd_rows_f64(const double* X, Py_ssize_t ld, Py_ssize_t d, const double* Y,
-                        const double* weight, const Py_ssize_t* order, Py_ssize_t n,
-                        const double* steps, int loss, const double* params, double l2,
-                        int fit_intercept, double* v, double* intercept) noexcept
-    double sgd_rows_f32(const float* X, Py_ssize_t ld, Py_ssize_t d, const float* Y,
-                        const float* weight, const Py_ssize_t* order, Py_ssize_t n,
-                        const double* steps, int loss, const double* params, double l2,
-                        int fit_intercept, float* v, double* intercept) noexcept
-
 LOSS_IDS = {LOSSES[i].name.decode(): i for i in range(N_LOSSES)}
 LOSS_IDS["softmax_log_loss"] = SOFTMAX_LOG_LOSS
 LOSS_IDS["softmax_brier_score"] = SOFTMAX_BRIER_SCORE
-
-RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
 
 cdef enum:
     MAX_CHUNKS = 16
     CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
     MIN_WORK_OF_THREADS = 2000000  # multiplications below which waking threads costs more than it saves
-
-
-cdef Layout layout_of(X) except *:
-    """How X lies in memory; a copy is never made, so neither rows nor columns may be strided."""
-    cdef Layout layout
-    cdef Py_ssize_t itemsize = X.itemsize
-    m, layout.d = X.shape
-    if X.strides[1] == itemsize or layout.d == 1:
-        layout.by_columns = False
-        layout.ld = X.strides[0] // itemsize
-    elif X.strides[0] == itemsize or m == 1:
-        layout.by_columns = True
-        layout.ld = X.strides[1] // itemsize
-    else:
-        raise ValueError("X must have contiguous rows or contiguous columns")
-    return layout
 
 
 cdef Py_ssize_t chunks_of(Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) noexcept nogil:
@@ -318,294 +288,12 @@ def row_norms(const floating[:, :] X, const double[::1] shift, const double[::1]
 
 
 # ---------------------------------------------------------------------------------------------
-# mini-batches
-# ---------------------------------------------------------------------------------------------
-
-cdef inline void gather(const floating* Y, Py_ssize_t targets, Py_ssize_t m, const floating* weight,
-                        const Py_ssize_t* order, Py_ssize_t n, floating* y, floating* s) noexcept nogil:
-    cdef Py_ssize_t c, i
-    for c in range(targets):
-        for i in range(n):
-            y[c * n + i] = Y[c * m + order[i]]
-    if weight != NULL:
-        for i in range(n):
-            s[i] = weight[order[i]]
-
-
-cdef inline void add_to_mean(Py_ssize_t n, floating scale, const floating* w, floating* mean,
-                             double count) noexcept nogil:
-    cdef floating part = <floating> (1 / count)
-    cdef Py_ssize_t j
-    for j in range(n):
-        mean[j] += (scale * w[j] - mean[j]) * part
-
-
-cdef inline void cumulative_l1(Py_ssize_t d, floating* v, floating* q, double u,
-                               double scale) noexcept nogil:
-    """Clip w = scale * v by the penalty that it still owes (Tsuruoka, Tsujii & Ananiadou 2009)."""
-    cdef Py_ssize_t j
-    cdef double before, after
-    for j in range(d):
-        before = scale * v[j]
-        after = before
-        if before > 0:
-            after = max(0.0, before - (u + q[j]))
-        elif before < 0:
-            after = min(0.0, before + (u - q[j]))
-        q[j] += <floating> (after - before)
-        v[j] = <floating> (after / scale)
-
-
-def sgd_epoch(
-    const floating[:, ::1] X, const floating[:, ::1] Y, const floating[::1] weight,
-    floating[:, ::1] theta, const Py_ssize_t[::1] order, Py_ssize_t batch_size,
-    const double[::1] steps, int loss, const double[::1] params, double l2, double l1,
-    bint fit_intercept, int passive_aggressive, floating[:, ::1] owed, double[::1] owed_total,
-    floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
-):
-    """Plain (mini-batch or stochastic) gradient descent over the rows of `order`, in place.
-
-    A row costs O(d): the weights are scale * v, so that the L2 shrinkage is one multiplication.
-
-    Parameters
-    ----------
-    steps : (n_batches,)
-        Step size of each batch. With passive_aggressive 1 or 2 (PA-I, PA-II of Crammer et al. 2006)
-        the aggressiveness C; batch_size is 1 then.
-    owed, owed_total : (k, d), (1,)
-        State of the cumulative L1 penalty; empty without one.
-    mean, mean_count : (k, d + 1), (1,)
-        Average of the iterates; those before update number first_averaged do not count.
-
-    Returns
-    -------
-    total : ndarray of shape (k,)
-        Sum over rows of the loss before the row's own update.
-    """
-    cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
-    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j
-    cdef Layout layout = layout_of(X)
-    cdef const floating* s = NULL
-    if weight is not None:
-        s = &weight[0]
-    dtype = np.asarray(X).dtype
-    cdef floating[::1] Z = np.empty(k * batch_size, dtype), R = np.empty(k * batch_size, dtype)
-    cdef floating[::1] y = np.empty(targets * batch_size, dtype), sb = np.empty(batch_size, dtype)
-    cdef floating[::1] work = np.empty(2 * batch_size, dtype)
-    cdef double[::1] b = np.array(theta[:, d], dtype=np.float64)
-    cdef double[::1] total = np.zeros(k), total_batch = np.zeros(k)
-    cdef double scale = 1.0, a, coef, norm
-    cdef double smallest = 1e-9 if floating is double else 1e-6
-    cdef const floating* x = &X[0, 0]
-    cdef bint averaged = first_averaged < steps.shape[0]
-    if batch_size == 1 and k == 1 and l1 == 0 and not passive_aggressive and not averaged:
-        with nogil:
-            if floating is double:
-                total[0] = sgd_rows_f64(x, layout.ld, d, &Y[0, 0], s, &order[0], rows, &steps[0],
-                                        loss, &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
-            else:
-                total[0] = sgd_rows_f32(x, layout.ld, d, &Y[0, 0], s, &order[0], rows, &steps[0],
-                                        loss, &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
-        theta[0, d] = <floating> b[0]
-        return np.asarray(total)
-    theta[:, d] = 0
-    with nogil:
-        while start < rows:
-            n = min(batch_size, rows - start)
-            a = steps[batch]
-            forward(x, &layout, &order[0], start, n, k, &theta[0, 0], &Z[0])
-            for c in range(k):
-                for i in range(n):
-                    Z[c * n + i] = <floating> (scale * Z[c * n + i] + b[c])
-                total_batch[c] = 0
-            gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
-            loss_block(loss, &params[0], k, n, &Z[0], &y[0], n,
-                       &sb[0] if s != NULL and not passive_aggressive else NULL,
-                       &total_batch[0], &R[0], <floating*> NULL, 0, &work[0])
-            if passive_aggressive:
-                norm = dot(d, x + order[start] * layout.ld, x + order[start] * layout.ld)
-                for c in range(k):
-                    if passive_aggressive == 1:
-                        coef = min(a, total_batch[c] / norm) if norm > 0 else 0
-                    else:
-                        coef = total_batch[c] / (norm + 0.5 / a)
-                    R[c] *= <floating> (-coef * (sb[0] if s != NULL else 1))
-            else:
-                for i in range(k * n):
-                    coef = R[i]
-                    coef = 1e12 if coef > 1e12 else -1e12 if coef < -1e12 else coef
-                    R[i] = <floating> (-a * coef / n)
-            if l2 != 0:
-                scale *= max(0.0, 1.0 - a * l2)
-                if scale < smallest:
-                    for c in range(k):
-                        for j in range(d):
-                            theta[c, j] *= <floating> scale
-                    scale = 1.0
-            for c in range(k):
-                total[c] += total_batch[c]
-                if fit_intercept:
-                    for i in range(n):
-                        b[c] += R[c * n + i]
-            if scale != 1:
-                for i in range(k * n):
-                    R[i] = <floating> (R[i] / scale)
-            backward(x, &layout, &order[0], start, n, k, &R[0], &theta[0, 0])
-            for c in range(k):
-                theta[c, d] = 0
-            if batch >= first_averaged:
-                mean_count[0] += 1
-                for c in range(k):
-                    add_to_mean(d, <floating> scale, &theta[c, 0], &mean[c, 0], mean_count[0])
-                    mean[c, d] += <floating> ((b[c] - mean[c, d]) / mean_count[0])
-            if l1 != 0:
-                owed_total[0] += l1 * a
-                for c in range(k):
-                    cumulative_l1(d, &theta[c, 0], &owed[c, 0], owed_total[0], scale)
-            start += n
-            batch += 1
-    for c in range(k):
-        for j in range(d):
-            theta[c, j] *= <floating> scale
-        theta[c, d] = <floating> b[c]
-    out = np.asarray(total)
-    if loss >= SOFTMAX_LOG_LOSS:
-        out[:] = out[0]
-    return out
-
-
-def rule_epoch(
-    const floating[:, ::1] X, const floating[:, ::1] Y, const floating[::1] weight,
-    floating[:, ::1] theta, const Py_ssize_t[::1] order, Py_ssize_t batch_size,
-    const double[::1] steps, int loss, const double[::1] params, double l2, double l1,
-    bint fit_intercept, int rule, hyper, floating[:, ::1] state, double t, double clip_norm,
-    const floating[::1] scale, const floating[::1] shift, const double[::1] max_slope,
-    floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
-):
-    """Mini-batch descent by any update rule, in place; a batch costs O(its rows) + O(k d).
-
-    Parameters
-    ----------
-    theta : (k, d + 1)
-        In standardised coordinates where scale and shift (d,) are given: the weight of column j is
-        theta_j * scale_j, and the intercept is that of the shifted columns.
-    state : (slots, k * (d + 1))
-        The rule's own; see updates.pxd.
-    t : float
-        Updates so far.
-    max_slope : (n_batches,) or empty
-        Bound of the slope of a row's loss, for losses whose curvature has none.
-
-    Returns
-    -------
-    total : ndarray of shape (k,)
-    """
-    cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
-    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j, p = d + 1
-    cdef Layout layout = layout_of(X)
-    cdef Hyper hyper_
-    cdef bint standardised = scale is not None and scale.shape[0] > 0
-    cdef const floating* s = NULL
-    if weight is not None:
-        s = &weight[0]
-    cdef const floating* x = &X[0, 0]
-    dtype = np.asarray(X).dtype
-    cdef floating[::1] Z = np.empty(k * batch_size, dtype), R = np.empty(k * batch_size, dtype)
-    cdef floating[::1] y = np.empty(targets * batch_size, dtype), sb = np.empty(batch_size, dtype)
-    cdef floating[::1] work = np.empty(2 * batch_size, dtype)
-    cdef floating[:, ::1] G = np.empty((k, p), dtype), old = np.empty((k, p), dtype)
-    cdef floating[:, ::1] W = np.empty((k, p), dtype) if standardised else theta
-    cdef double[::1] total = np.zeros(k)
-    cdef double a, norm, bound
-    cdef floating g, u, owed
-    hyper_.momentum, hyper_.beta_1, hyper_.beta_2 = hyper
-    with nogil:
-        while start < rows:
-            n = min(batch_size, rows - start)
-            a = steps[batch]
-            if standardised:
-                for c in range(k):
-                    for j in range(d):
-                        W[c, j] = theta[c, j] * scale[j]
-                    W[c, d] = theta[c, d] - dot(d, &W[c, 0], &shift[0])
-            forward(x, &layout, &order[0], start, n, k, &W[0, 0], &Z[0])
-            gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
-            loss_block(loss, &params[0], k, n, &Z[0], &y[0], n, &sb[0] if s != NULL else NULL,
-                       &total[0], &R[0], <floating*> NULL, 0, &work[0])
-            bound = max_slope[batch] if max_slope.shape[0] > 0 else 1e12
-            for i in range(k * n):
-                R[i] = <floating> (max(-bound, min(bound, <double> R[i])) / n)
-            memset(&G[0, 0], 0, k * p * sizeof(floating))
-            backward(x, &layout, &order[0], start, n, k, &R[0], &G[0, 0])
-            norm = 0
-            for c in range(k):
-                if standardised:
-                    axpy(d, -G[c, d], &shift[0], &G[c, 0])
-                    for j in range(d):
-                        G[c, j] *= scale[j]
-                if l2 != 0 and rule != ADAMW:
-                    if standardised:
-                        for j in range(d):
-                            G[c, j] += <floating> l2 * theta[c, j] * scale[j] * scale[j]
-                    else:
-                        axpy(d, <floating> l2, &theta[c, 0], &G[c, 0])
-                if not fit_intercept:
-                    G[c, d] = 0
-                if l1 != 0:  # the smallest subgradient (Andrew & Gao 2007)
-                    for j in range(d):
-                        owed = <floating> l1 * (scale[j] if standardised else 1)
-                        u = theta[c, j]
-                        g = G[c, j]
-                        if u == 0:
-                            owed = min(owed, fabs(g))
-                        G[c, j] = g + owed if u > 0 or (u == 0 and g < 0) else g - owed
-                    old[c, :] = theta[c, :]
-                norm += dot(p, &G[c, 0], &G[c, 0])
-            if clip_norm > 0 and sqrt(norm) > clip_norm:
-                g = <floating> (clip_norm / (sqrt(norm) + 1e-6))  # as in torch.nn.utils
-                for c in range(k):
-                    for j in range(p):
-                        G[c, j] *= g
-            if rule == ADAMW and l2 != 0:
-                for c in range(k):
-                    for j in range(d):
-                        theta[c, j] *= <floating> (1 - a * l2)
-            t += 1
-            apply_rule(rule, &hyper_, k * p, &theta[0, 0], &G[0, 0],
-                       &state[0, 0] if state.shape[0] > 0 else NULL, a, t)
-            if l1 != 0:
-                for c in range(k):
-                    for j in range(d):
-                        if old[c, j] * theta[c, j] < 0:
-                            theta[c, j] = 0
-            if batch >= first_averaged:
-                mean_count[0] += 1
-                add_to_mean(k * p, <floating> 1, &theta[0, 0], &mean[0, 0], mean_count[0])
-            start += n
-            batch += 1
-    out = np.asarray(total)
-    if loss >= SOFTMAX_LOG_LOSS:
-        out[:] = out[0]
-    return out
-
-
-# ---------------------------------------------------------------------------------------------
 # small things
 # ---------------------------------------------------------------------------------------------
 
 def max_threads():
     """Threads that OpenMP would use now: OMP_NUM_THREADS, threadpoolctl and joblib set it."""
     return fastgd_max_threads()
-
-
-def update(int rule, hyper, floating[::1] w, const floating[::1] g, floating[:, ::1] state,
-           double a, double t):
-    """Update number t of w by the gradient g, in place: see updates.pxd."""
-    cdef Hyper hyper_
-    hyper_.momentum, hyper_.beta_1, hyper_.beta_2 = hyper
-    with nogil:
-        apply_rule(rule, &hyper_, w.shape[0], &w[0], &g[0],
-                   &state[0, 0] if state.shape[0] > 0 else NULL, a, t)
 
 
 def gradient_descent(const floating[:, :] X, const floating[:, ::1] Y, double[:, ::1] theta,

@@ -5,7 +5,6 @@ output-major: the predictor of output c and row i of a block of n rows is Z[c * 
 """
 
 from cython cimport floating
-from libc.math cimport fabs
 
 cdef extern from "losses.h" nogil:
     ctypedef void (*block_f64)(Py_ssize_t, const double*, const double*, const double*,
@@ -38,7 +37,8 @@ cdef inline void loss_block(
     const floating* Y, Py_ssize_t y_stride, const floating* weight,
     double* total, floating* R, floating* H, Py_ssize_t h_stride, floating* work,
 ) noexcept nogil:
-    """total[c] += sum_i weight_i loss_ci; R = weight * slope; H = weight * curvature unless NULL.
+    """total[c] += sum_i weight_i loss_ci; R = weight * slope; H = weight * curvature unless NULL;
+    for the log loss that couples classes, whose Hessian follows from them, the probabilities.
 
     Y holds a row of targets per output, y_stride apart; the coupled losses have one row of labels
     and one total. work has room for 2 n numbers. weight NULL means one for every row.
@@ -74,14 +74,14 @@ cdef inline void loss_block(
                 # a row of weight zero is absent, even where its loss overflows
                 sum_ += weight[i] * work[i] if weight[i] != 0 else 0
         total[c] += sum_
-    if H != NULL and loss == SOFTMAX_LOG_LOSS:  # p (1 - p), the diagonal blocks; slopes are p - y
+    if H != NULL and loss == SOFTMAX_LOG_LOSS:  # slopes are p - y
         for c in range(k):
             for i in range(n):
-                H[c * h_stride + i] = <floating> (fabs(R[c * n + i]) * (1 - fabs(R[c * n + i])))
+                H[c * h_stride + i] = R[c * n + i] + (Y[i] == c)
     if weight != NULL:
         for c in range(k):
             for i in range(n):
                 R[c * n + i] = weight[i] * R[c * n + i] if weight[i] != 0 else 0
-            if H != NULL:
+            if H != NULL and loss < SOFTMAX_LOG_LOSS:
                 for i in range(n):
                     H[c * h_stride + i] *= weight[i]

@@ -16,6 +16,22 @@ cdef struct Layout:
     bint by_columns         # Fortran order
 
 
+cdef inline Layout layout_of(X) except *:
+    """How X lies in memory; a copy is never made, so neither rows nor columns may be strided."""
+    cdef Layout layout
+    cdef Py_ssize_t itemsize = X.itemsize
+    m, layout.d = X.shape
+    if X.strides[1] == itemsize or layout.d == 1:
+        layout.by_columns = False
+        layout.ld = X.strides[0] // itemsize
+    elif X.strides[0] == itemsize or m == 1:
+        layout.by_columns = True
+        layout.ld = X.strides[1] // itemsize
+    else:
+        raise ValueError("X must have contiguous rows or contiguous columns")
+    return layout
+
+
 cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexcept nogil:
     """As many rows as a second-level cache holds comfortably beside W and G."""
     cdef Py_ssize_t bytes_per_row = max(layout.d, 1) * itemsize

@@ -32,9 +32,7 @@ LOSSES = {
         lambda y, z, e, q: (z - y) ** 2 / 2, lambda y, z, e, q: z - y, lambda y, z, e, q: 1 + 0 * z
     ),
     "huber": Loss(
-        lambda y, z, e, q: np.where(
-            np.abs(z - y) <= e, (z - y) ** 2 / 2, e * np.abs(z - y) - e**2 / 2
-        ),
+        lambda y, z, e, q: np.where(np.abs(z - y) <= e, (z - y) ** 2 / 2, e * np.abs(z - y) - e**2 / 2),
         lambda y, z, e, q: _clip(z - y, e),
         lambda y, z, e, q: 1.0 * (np.abs(z - y) <= e),
     ),
@@ -81,12 +79,8 @@ LOSSES = {
         lambda y, z, e, q: np.maximum(np.abs(z - y) - e, 0),
         lambda y, z, e, q: np.sign(z - y) * (np.abs(z - y) > e),
     ),
-    "hinge": Loss(
-        lambda y, z, e, q: np.maximum(1 - y * z, 0), lambda y, z, e, q: -y * (y * z <= 1)
-    ),
-    "perceptron": Loss(
-        lambda y, z, e, q: np.maximum(-y * z, 0), lambda y, z, e, q: -y * (y * z <= 0)
-    ),
+    "hinge": Loss(lambda y, z, e, q: np.maximum(1 - y * z, 0), lambda y, z, e, q: -y * (y * z <= 1)),
+    "perceptron": Loss(lambda y, z, e, q: np.maximum(-y * z, 0), lambda y, z, e, q: -y * (y * z <= 0)),
 }
 
 # A loss with kinks is a sum of slope * max(0, sign * z + offset): (slope, sign, offset) given y.
@@ -138,9 +132,7 @@ def mean_loss(loss, y, z, sample_weight=None, epsilon=0.1, quantile=0.5):
 
 def penalty_parts(penalty, alpha, l1_ratio):
     """(weight of the sum of absolute values, weight of half the squared norm)."""
-    share = {None: (0, 0), "l2": (0, 1), "l1": (1, 0), "elasticnet": (l1_ratio, 1 - l1_ratio)}[
-        penalty
-    ]
+    share = {None: (0, 0), "l2": (0, 1), "l1": (1, 0), "elasticnet": (l1_ratio, 1 - l1_ratio)}[penalty]
     return alpha * share[0], alpha * share[1]
 
 
@@ -158,10 +150,7 @@ def objective(estimator, X, y, sample_weight=None):
             return np.average(softmax_loss(p["loss"], codes, Z)[0], weights=sample_weight) + penalty
         y = signs(codes, len(W))
     y = np.reshape(np.asarray(y, float), Z.shape)
-    return (
-        np.sum(mean_loss(p["loss"], y, Z, sample_weight, p["epsilon"], p.get("quantile", 0.5)))
-        + penalty
-    )
+    return np.sum(mean_loss(p["loss"], y, Z, sample_weight, p["epsilon"], p.get("quantile", 0.5))) + penalty
 
 
 def signs(codes, n_rows):

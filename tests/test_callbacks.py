@@ -18,9 +18,7 @@ try:
 except ImportError:
     ProgressBar = ScoringMonitor = None
 
-callbacks = pytest.mark.skipif(
-    ScoringMonitor is None, reason="callbacks came with scikit-learn 1.9"
-)
+callbacks = pytest.mark.skipif(ScoringMonitor is None, reason="callbacks came with scikit-learn 1.9")
 MODES = {
     "full batch": {"solver": "gd", "learning_rate": 0.05},
     "automatic": {},
@@ -46,9 +44,7 @@ class Recorder:
     def on_fit_task_begin(self, estimator, context):
         self.calls.append(("begin", context.parent is not None, context.task_id))
 
-    def on_fit_task_end(
-        self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None
-    ):
+    def on_fit_task_end(self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None):
         self.calls.append(("end", context.parent is not None, context.task_id))
         if context.parent is not None:
             self.last = fitted_estimator

@@ -160,9 +160,7 @@ def diverge(model, data, y):
 
 
 def bad_input(model, data, y):
-    return lambda method: getattr(model, method)(
-        np.where(data.X > 2, np.nan, data.X), y
-    ), ValueError
+    return lambda method: getattr(model, method)(np.where(data.X > 2, np.nan, data.X), y), ValueError
 
 
 def bad_parameter(model, data, y):
@@ -180,9 +178,7 @@ def bad_weights(model, data, y):
 @pytest.mark.parametrize("solver", ["gd", "adam"])
 def test_a_failure_leaves_the_estimator_as_it_was(data, solver, method, failure):
     for Ours, y in ((GDRegressor, data.y), (GDRegressor, data.Y), (GDClassifier, data.three)):
-        model = Ours(
-            batch_size=10, learning_rate=0.01, solver=solver, warm_start=True, max_iter=2, tol=None
-        )
+        model = Ours(batch_size=10, learning_rate=0.01, solver=solver, warm_start=True, max_iter=2, tol=None)
         model.fit(data.X, y).partial_fit(data.X, y)
         call, error = failure(model, data, y)
         before = snapshot(model)
@@ -201,10 +197,7 @@ def test_a_failed_first_fit_leaves_nothing_behind(data):
 
 
 def test_partial_fit_goes_on_after_a_failure_as_if_it_had_not_been(data):
-    models = [
-        GDRegressor(batch_size=10, learning_rate=0.01, solver="adam", shuffle=False)
-        for _ in range(2)
-    ]
+    models = [GDRegressor(batch_size=10, learning_rate=0.01, solver="adam", shuffle=False) for _ in range(2)]
     for model in models:
         model.partial_fit(data.X, data.y)
     with pytest.raises(ValueError):
@@ -292,9 +285,7 @@ def test_parameters_that_exclude_each_other_are_named(data, message, params):
 def test_what_partial_fit_cannot_do_is_refused(data):
     with pytest.raises(ValueError, match="balanced"):
         GDClassifier(class_weight="balanced").partial_fit(data.X, data.three, classes=[0, 1, 2])
-    model = GDClassifier(learning_rate=0.01, batch_size=10).partial_fit(
-        data.X, data.three, classes=[0, 1, 2]
-    )
+    model = GDClassifier(learning_rate=0.01, batch_size=10).partial_fit(data.X, data.three, classes=[0, 1, 2])
     with pytest.raises(ValueError, match="classes|label"):
         model.partial_fit(data.X, data.three + 1)
     with pytest.raises(ValueError, match="classes"):
@@ -351,9 +342,7 @@ def test_log_links_refuse_targets_without_a_logarithm(data):
 
 def test_a_batch_larger_than_the_data_is_clipped_with_a_warning(data):
     with pytest.warns(UserWarning, match="batch_size"):
-        model = GDRegressor(batch_size=1000, learning_rate=0.01, max_iter=3, tol=None).fit(
-            data.X, data.y
-        )
+        model = GDRegressor(batch_size=1000, learning_rate=0.01, max_iter=3, tol=None).fit(data.X, data.y)
     assert model.batch_size_ == len(data.X)
 
 

@@ -95,9 +95,7 @@ def test_other_orders_and_types_give_the_same_fit_up_to_rounding(data, mode):
         (integers, integers.astype(float)),
     ):
         for model, y in both(data, **MODES[mode]):
-            assert_allclose(
-                clone(model).fit(X, y).coef_, model.fit(same, y).coef_, rtol=1e-9, atol=1e-12
-            )
+            assert_allclose(clone(model).fit(X, y).coef_, model.fit(same, y).coef_, rtol=1e-9, atol=1e-12)
 
 
 @modes
@@ -112,9 +110,7 @@ def test_float32_in_float32_out(data, mode):
 @modes
 def test_learned_attributes_have_the_shapes_of_sgd(data, mode):
     d = data.X.shape[1]
-    for (model, y), shape in zip(
-        both(data, **MODES[mode]), [(d,), (2, d), (1, d), (3, d)], strict=True
-    ):
+    for (model, y), shape in zip(both(data, **MODES[mode]), [(d,), (2, d), (1, d), (3, d)], strict=True):
         model.fit(data.X, y)
         assert model.coef_.shape == shape
         assert model.intercept_.shape == (shape[0] if len(shape) > 1 else 1,)
@@ -145,9 +141,7 @@ def test_regressors_predict_through_their_link(data):
     for loss, y in (("squared_error", data.y), ("poisson", data.counts), ("gamma", data.positive)):
         model = GDRegressor(loss=loss).fit(data.X, y)
         z = data.X @ model.coef_ + model.intercept_
-        assert_allclose(
-            model.predict(data.X), z if loss == "squared_error" else np.exp(z), rtol=1e-12
-        )
+        assert_allclose(model.predict(data.X), z if loss == "squared_error" else np.exp(z), rtol=1e-12)
 
 
 def test_classifiers_predict_the_largest_score(data):
@@ -174,9 +168,7 @@ def test_probabilities_are_those_of_the_loss(data):
             atol=1e-12,
         )
         model.fit(data.X, data.binary)
-        assert_allclose(
-            model.predict_proba(data.X)[:, 1], expit(model.decision_function(data.X)), rtol=1e-12
-        )
+        assert_allclose(model.predict_proba(data.X)[:, 1], expit(model.decision_function(data.X)), rtol=1e-12)
         assert_allclose(model.predict_proba(data.X).sum(1), 1)
     for y in (data.binary, data.three):
         model = GDClassifier(loss="modified_huber").fit(data.X, y)
@@ -228,9 +220,7 @@ def test_clones_and_pickles_are_the_same_estimator(data, mode):
         assert_same(copy.fit(data.X, y), model)
         loaded = pickle.loads(pickle.dumps(model))
         assert_same(loaded, model)
-        assert_same(
-            loaded.partial_fit(data.X, y), model.partial_fit(data.X, y)
-        )  # optimizer state included
+        assert_same(loaded.partial_fit(data.X, y), model.partial_fit(data.X, y))  # optimizer state included
 
 
 def test_pickles_load_in_a_fresh_process(data, tmp_path):

@@ -77,8 +77,7 @@ def test_gradient_is_the_finite_difference_of_the_loss(loss):
     h = 1e-6
     for j, unit in enumerate(np.eye(len(w))):
         difference = (
-            loss_gradient(X, y, w + h * unit, loss, s)[0]
-            - loss_gradient(X, y, w - h * unit, loss, s)[0]
+            loss_gradient(X, y, w + h * unit, loss, s)[0] - loss_gradient(X, y, w - h * unit, loss, s)[0]
         )
         assert_allclose(gradient[j], difference / (2 * h), rtol=1e-6, atol=1e-8)
 
@@ -89,9 +88,7 @@ def test_gradient_descent_is_the_textbook_line(k, dtype):
     X, y, w, _ = make(k=k, dtype=dtype)
     ours = gradient_descent(X, y, w, 0.1, 50)
     assert ours.dtype == dtype and ours.shape == w.shape
-    assert_allclose(
-        ours, twin_descent(X, y, w, 0.1, 50), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
-    )
+    assert_allclose(ours, twin_descent(X, y, w, 0.1, 50), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
 def test_no_iteration_returns_a_copy_of_w():
@@ -128,9 +125,7 @@ def test_layout_changes_nothing_and_inputs_stay_as_they_were(layout, dtype):
         X, y, w, s = (LAYOUTS[layout](a) for a in plain)
         assert_array_equal(X, plain[0])
         tol = TOLERANCE[dtype]
-        assert_twins(
-            loss_gradient(X, y, w, "huber", s), twin_gradient(*plain[:3], "huber", plain[3]), tol
-        )
+        assert_twins(loss_gradient(X, y, w, "huber", s), twin_gradient(*plain[:3], "huber", plain[3]), tol)
         assert_allclose(
             gradient_descent(X, y, w, 0.1, 5), twin_descent(*plain[:3], 0.1, 5), rtol=tol, atol=tol
         )
@@ -148,9 +143,7 @@ def test_memory_mapped_data_is_read_in_place(tmp_path):
 def test_integers_are_read_as_floats():
     rng = np.random.default_rng(0)
     X, y, w = rng.integers(-3, 4, size=(50, 4)), rng.integers(-5, 6, size=50), np.arange(4)
-    assert_allclose(
-        gradient_descent(X, y, w, 0.05, 20), twin_descent(X, y, w, 0.05, 20), rtol=1e-12
-    )
+    assert_allclose(gradient_descent(X, y, w, 0.05, 20), twin_descent(X, y, w, 0.05, 20), rtol=1e-12)
     assert_twins(loss_gradient(X, y, w), twin_gradient(X, y, w, "squared_error"), 1e-12)
 
 
@@ -244,9 +237,7 @@ def test_one_thread_and_two_give_the_same_bits(order, dtype):
         results = []
         for threads in (1, 2):
             with threadpool_limits(threads):
-                results.append(
-                    (*loss_gradient(X, y, w, sample_weight=s), gradient_descent(X, y, w, 0.01, 3))
-                )
+                results.append((*loss_gradient(X, y, w, sample_weight=s), gradient_descent(X, y, w, 0.01, 3)))
         for one, two in zip(*results, strict=True):
             assert_array_equal(one, two)
 
@@ -262,9 +253,7 @@ def test_kernels_release_the_gil():
     assert ticks > 5
 
 
-@pytest.mark.parametrize(
-    "kernel", [loss_gradient, lambda X, y, w: gradient_descent(X, y, w, 0.1, 5)]
-)
+@pytest.mark.parametrize("kernel", [loss_gradient, lambda X, y, w: gradient_descent(X, y, w, 0.1, 5)])
 @pytest.mark.parametrize(
     "shapes, named",
     [

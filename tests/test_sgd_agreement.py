@@ -48,9 +48,7 @@ def fit_both(Ours, Theirs, X, y, sample_weight=None, **params):
 
 
 def assert_same_model(ours, theirs, tol=1e-7):
-    assert (
-        ours.coef_.shape == theirs.coef_.shape and ours.intercept_.shape == theirs.intercept_.shape
-    )
+    assert ours.coef_.shape == theirs.coef_.shape and ours.intercept_.shape == theirs.intercept_.shape
     assert ours.coef_.dtype == theirs.coef_.dtype
     assert np.abs(theirs.coef_).max() > 1e-3, "the oracle has learned nothing"
     assert_allclose(ours.coef_, theirs.coef_, rtol=tol, atol=tol)
@@ -61,9 +59,7 @@ def assert_same_model(ours, theirs, tol=1e-7):
 
 def label(value):
     if isinstance(value, dict):
-        return ",".join(
-            f"{k}={v}" for k, v in value.items() if k in ("penalty", "learning_rate", "average")
-        )
+        return ",".join(f"{k}={v}" for k, v in value.items() if k in ("penalty", "learning_rate", "average"))
 
 
 def table(**column):
@@ -124,9 +120,7 @@ def passive_aggressive(Ours, params):
     if SGD_HAS_PASSIVE_AGGRESSIVE:
         return (SGDRegressor if regressor else SGDClassifier)(**params)
     squared = "squared_" * (params["learning_rate"] == "pa2")
-    params = {
-        k: v for k, v in params.items() if k not in ("penalty", "learning_rate", "eta0", "alpha")
-    } | {
+    params = {k: v for k, v in params.items() if k not in ("penalty", "learning_rate", "eta0", "alpha")} | {
         "C": params["eta0"],
         "loss": squared + params["loss"],
     }

@@ -172,8 +172,6 @@ def test_the_average_is_the_mean_of_the_iterates(data, solver, batch_size):
             walker.partial_fit(data.X[rows], data.y[rows])
         iterates.append(np.append(walker.coef_, walker.intercept_))
     for start in (1, 10):
-        model = GDRegressor(**params, average=start if start > 1 else True, max_iter=2).fit(
-            data.X, data.y
-        )
+        model = GDRegressor(**params, average=start if start > 1 else True, max_iter=2).fit(data.X, data.y)
         expected = np.mean(iterates[start - 1 :], axis=0)
         assert_allclose(np.append(model.coef_, model.intercept_), expected, rtol=1e-9, atol=1e-12)

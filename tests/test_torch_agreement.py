@@ -110,9 +110,7 @@ def fit_and_compare(data, model, solver, mini_batch, weights=None, params=(), **
     k = np.atleast_2d(ours.coef_).shape[0]
     if weights is not None:
         torch_params["weights"] = torch.tensor(weights)
-    W, b = descend(
-        row_loss, k, torch.tensor(data.X), torch_target(y), batches, solver, **torch_params
-    )
+    W, b = descend(row_loss, k, torch.tensor(data.X), torch_target(y), batches, solver, **torch_params)
     assert_allclose(np.atleast_2d(ours.coef_), W, rtol=1e-10, atol=1e-10)
     assert_allclose(ours.intercept_, b, rtol=1e-10, atol=1e-10)
     assert np.abs(W).max() > 0.05, "the oracle has learned nothing"
@@ -135,9 +133,7 @@ def test_full_batch_takes_the_weighted_mean(data, model, solver):
 @pytest.mark.parametrize("solver", ["gd", "adam"])
 @pytest.mark.parametrize("model", ["one output", "softmax"])
 def test_mini_batches_multiply_gradients_by_the_raw_weights(data, model, solver):
-    fit_and_compare(
-        data, model, solver, True, weights=data.s, mean=lambda loss, s: (loss * s).mean()
-    )
+    fit_and_compare(data, model, solver, True, weights=data.s, mean=lambda loss, s: (loss * s).mean())
 
 
 @pytest.mark.parametrize("solver", ["gd", "nesterov", "adam"])
@@ -150,9 +146,7 @@ def test_schedules_count_updates_under_every_update_rule(data, solver):
 @pytest.mark.parametrize("solver", ["gd", "momentum"])
 def test_clip_norm_shortens_the_whole_gradient(data, solver, mini_batch):
     params = {"clip_norm": 0.1, "penalty": None, "learning_rate": 0.1}
-    fit_and_compare(
-        data, "softmax", solver, mini_batch, params=params, rate=0.1, alpha=0.0, clip=0.1
-    )
+    fit_and_compare(data, "softmax", solver, mini_batch, params=params, rate=0.1, alpha=0.0, clip=0.1)
 
 
 def test_adamw_without_penalty_is_adam(data):
@@ -203,9 +197,7 @@ def test_loss_gradient_is_that_of_autograd(data, loss):
         y = np.where(data.binary == "yes", 1.0, -1.0)
     v = torch.tensor(w, requires_grad=True)
     weights = torch.tensor(data.s)
-    expected = (
-        weights * TORCH_LOSSES[loss](torch.tensor(X) @ v, torch.tensor(y))
-    ).sum() / weights.sum()
+    expected = (weights * TORCH_LOSSES[loss](torch.tensor(X) @ v, torch.tensor(y))).sum() / weights.sum()
     expected.backward()
     value, gradient = kernels.loss_gradient(X, y, w, loss, data.s)
     assert_allclose(value, expected.item(), rtol=1e-12)

@@ -47,9 +47,7 @@ def test_a_validation_set_is_scored_and_changes_nothing(noisy, Ours, mode):
     assert_allclose(model.validation_scores_[-1], model.score(X_val, y_val, s), rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "mode", [m for m in MODES if m != "automatic"]
-)  # it is at the optimum too soon
+@pytest.mark.parametrize("mode", [m for m in MODES if m != "automatic"])  # it is at the optimum too soon
 @pytest.mark.parametrize("Ours", [GDRegressor, GDClassifier])
 def test_early_stopping_keeps_the_best_weights(noisy, Ours, mode):
     X, y, X_val, y_val = noisy[Ours]
@@ -72,9 +70,7 @@ def test_early_stopping_keeps_the_best_weights(noisy, Ours, mode):
 @pytest.mark.parametrize("Ours", [GDRegressor, GDClassifier])
 def test_the_best_weights_are_kept_even_when_all_epochs_are_run(noisy, Ours):
     X, y, X_val, y_val = noisy[Ours]
-    model = Ours(
-        batch_size=5, learning_rate=0.02, early_stopping=True, tol=None, max_iter=60, random_state=0
-    )
+    model = Ours(batch_size=5, learning_rate=0.02, early_stopping=True, tol=None, max_iter=60, random_state=0)
     model.fit(X, y, X_val=X_val, y_val=y_val)
     assert model.n_iter_ == 60 and model.stop_reason_ == "max_iter"
     assert max(model.validation_scores_) > model.validation_scores_[-1]
@@ -91,9 +87,7 @@ def test_early_stopping_without_a_set_holds_rows_out(noisy, Ours):
         "random_state": 0,
         "shuffle": False,
     }
-    few, many = (
-        Ours(**params, validation_fraction=f, max_iter=2, tol=None).fit(X, y) for f in (0.2, 0.5)
-    )
+    few, many = (Ours(**params, validation_fraction=f, max_iter=2, tol=None).fit(X, y) for f in (0.2, 0.5))
     assert (few.t_, many.t_) == (
         1 + 2 * 10,
         1 + 2 * 6,

@@ -37,3 +37,4 @@ def _choose_variant():
 
 VARIANT = _choose_variant()
 linear = _load(f"{VARIANT}.linear")
+epochs = _load(f"{VARIANT}.epochs")

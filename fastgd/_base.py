@@ -1,0 +1,308 @@
+"""What GDRegressor and GDClassifier share: validate, encode, hand over, store.
+
+Data come in by scikit-learn's rules and leave as X (m, d), Y (k, m) and weights for the problem; the
+parameters come back as theta (k, d + 1). Nothing here computes.
+"""
+
+import copy
+import functools
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from ._callbacks import CallbackSupportMixin, IterationTasks
+from ._coordinates import column_means_and_variances
+from ._descent import minimise, one_epoch, set_scales
+from ._linear import LinearProblem
+from ._monitor import Monitor
+from ._optimizers import RULES
+from ._plan import make_plan
+from ._threads import effective_n_threads
+
+ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
+SCHEDULES = ("auto", "constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
+DTYPES = (np.float64, np.float32)
+
+
+def all_or_nothing(method):
+    """An estimator whose fit failed is as it was before: old attributes come back."""
+
+    @functools.wraps(method)
+    def guarded(self, *args, **kwargs):
+        before = self.__dict__.copy()
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    return guarded
+
+
+class BaseGD(CallbackSupportMixin, BaseEstimator):
+    """What regression and classification share; they differ in how y is encoded and decoded."""
+
+    _parameter_constraints: dict = {
+        "penalty": [StrOptions({"l2", "l1", "elasticnet"}), None],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
+        "fit_intercept": ["boolean"],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "batch_norm": ["boolean"],
+        "solver": [StrOptions({"auto", *RULES})],
+        "batch_size": [StrOptions({"auto", "full"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions(set(SCHEDULES)), Interval(Real, 0, None, closed="neither")],
+        "eta0": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "preconditioner": [StrOptions({"auto", "diag", "gram"}), None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "epsilon": [Interval(Real, 0, None, closed="left")],
+        "average": ["boolean", Interval(Integral, 0, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    # ---- the two ways of training -------------------------------------------------------------
+
+    def _fit(self, X, y, coef_init, intercept_init, sample_weight, X_val, y_val, sample_weight_val):
+        warm = self.warm_start and hasattr(self, "coef_")
+        X, y = self._validate_X_y(X, y, reset=True)
+        classes = self._find_classes(y)
+        loss, k = self._make_loss(classes, y)
+        weight = self._weights(X, y, classes, sample_weight)
+        n_threads = effective_n_threads(self.n_jobs)
+        validation = self._validation_set(X, y, classes, X_val, y_val, sample_weight_val)
+        X_all, y_all, metadata = X, y, sample_weight
+        if self.early_stopping and validation is None:
+            X, y, weight, validation = self._split(X, y, weight)
+        plan = make_plan(self, loss, *X.shape)
+        problem = LinearProblem(
+            *self._encode(X, y, classes, weight, plan), loss, plan.penalty, k=k,
+            fit_intercept=self.fit_intercept, n_threads=n_threads,
+        )  # fmt: skip
+
+        theta, state = self._initial_theta(warm, coef_init, intercept_init, k, X.shape[1]), None
+        if warm and coef_init is None and intercept_init is None:
+            state = self._resumable(plan, theta, X.dtype)
+        flat = self._flat_output(y)
+
+        def attributes(theta):
+            return self._learned(theta, X.dtype, flat) | self._classes_attribute(classes)
+
+        tasks = IterationTasks.make(
+            self, X_all, y_all, None if metadata is None else {"sample_weight": metadata},
+            self.max_iter, attributes,
+        )  # fmt: skip
+        monitor = Monitor(
+            max_iter=self.max_iter,
+            verbose=self.verbose,
+            score=None if validation is None else self._scorer(validation, loss, classes),
+            keep_best=self.early_stopping,
+            patience=self.n_iter_no_change if self.early_stopping and self.tol is not None else None,
+            tol=self.tol or 0.0,
+            callback=tasks,
+        )
+        rng = check_random_state(self.random_state)
+        theta, result, state = minimise(
+            problem, plan, monitor, theta=theta, rng=rng, state=state
+        )
+        if monitor.best_theta is not None:
+            theta = monitor.best_theta
+        if tasks is not None:
+            tasks.close(theta)
+        self._store(attributes(theta), plan, state, result.learning_rate, monitor.curve)
+        self.n_iter_ = monitor.n_iter
+        self.t_ = float(state.t if state is not None else monitor.n_iter + 1)
+        self.stop_reason_ = result.reason
+        self._training = {"state": state, "rng": rng, "theta": theta, "moments": None}
+        if validation is not None:
+            self.validation_scores_ = monitor.scores
+        else:
+            self.__dict__.pop("validation_scores_", None)
+        return self
+
+    def _partial_fit(self, X, y, sample_weight, classes=None):
+        first = not hasattr(self, "coef_")
+        X, y = self._validate_X_y(X, y, reset=first)
+        classes = self._find_classes(y, classes if first else self._seen_classes(classes))
+        loss, k = self._make_loss(classes, y)
+        weight = self._weights(X, y, classes, sample_weight, allow_all_zero=True)
+        plan = make_plan(self, loss, *X.shape, streaming=True)
+        problem = LinearProblem(
+            *self._encode(X, y, classes, weight, plan), loss, plan.penalty, k=k,
+            fit_intercept=self.fit_intercept, n_threads=effective_n_threads(self.n_jobs),
+        )  # fmt: skip
+        if first:
+            training = {"state": None, "theta": None, "moments": None}
+            training["rng"] = check_random_state(self.random_state)
+            theta = np.zeros((k, X.shape[1] + 1))
+            if plan.auto_rate and self.fit_intercept and loss.log_link:
+                theta[:, -1] = loss.baseline(problem.Y, problem.weight)
+        else:
+            training = copy.deepcopy(self._training)
+            theta = training["theta"]
+            if len(theta) != k:
+                raise ValueError(f"y has {k} outputs, {len(theta)} were seen before.")
+        if plan.auto_rate or plan.preconditioner == "diag":
+            training["moments"] = _merge_moments(training["moments"], problem)
+            n, mean, square = training["moments"]
+            set_scales(problem, plan, moments=(mean, square / n))
+        state, step, loss_met = one_epoch(problem, plan, theta, training["state"], training["rng"])
+        iterate = problem.coordinates.to_theta(state.u.astype(np.float64))
+        theta = problem.coordinates.to_theta(state.solution.astype(np.float64))
+        training |= {"state": state, "theta": iterate}
+        objective = loss_met + float(plan.penalty.value(iterate).sum())
+        flat = getattr(self, "coef_", np.empty(1)).ndim == 1 if not first else self._flat_output(y)
+        learned = self._learned(theta, X.dtype, flat) | self._classes_attribute(classes)
+        self._store(learned, plan, state, step, [*getattr(self, "loss_curve_", []), objective])
+        self.n_iter_, self.t_, self.stop_reason_ = 1, float(state.t), "max_iter"
+        self._training = training
+        return self
+
+    # ---- in: validation and encoding ----------------------------------------------------------
+
+    def _validate_X_y(self, X, y, reset):
+        X, y = validate_data(
+            self, X, y, reset=reset, dtype=DTYPES, accept_sparse=False, **self._y_checks
+        )
+        return _contiguous(X), y
+
+    def _weights(self, X, y, classes, sample_weight, allow_all_zero=False):
+        """Weights of the rows, class weights included: (m,) of X's dtype, or None for all ones."""
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(
+                sample_weight, X, dtype=X.dtype, ensure_non_negative=True, copy=True
+            )
+            if not allow_all_zero and not weight.any():
+                raise ValueError("Sample weights are all zero: there is nothing to learn from.")
+        return weight
+
+    def _encode(self, X, y, classes, weight, plan):
+        """X, Y (k, m) and weights as the kernels take them."""
+        if not plan.full:
+            X = np.ascontiguousarray(X)
+        Y = np.ascontiguousarray(self._targets(y, classes), dtype=X.dtype)
+        if weight is not None and plan.normalise_weights and not plan.full:
+            weight = weight / weight.mean(dtype=np.float64).astype(X.dtype)
+        return X, Y, weight
+
+    def _validation_set(self, X, y, classes, X_val, y_val, sample_weight_val):
+        if X_val is None and y_val is None and sample_weight_val is None:
+            return None
+        if X_val is None or y_val is None:
+            raise ValueError("X_val and y_val must be given together.")
+        X_val, y_val = validate_data(
+            self, X_val, y_val, reset=False, dtype=DTYPES, **self._y_checks
+        )
+        if y_val.shape[1:] != y.shape[1:]:
+            raise ValueError(f"y_val has shape {y_val.shape}, y has shape {y.shape}.")
+        self._find_classes(y_val, classes, "y_val")
+        if sample_weight_val is not None:
+            sample_weight_val = _check_sample_weight(sample_weight_val, X_val)
+        return X_val, y_val, sample_weight_val
+
+    def _split(self, X, y, weight):
+        """Training and validation rows for early stopping."""
+        train, held_out = next(
+            self._splitter(
+                test_size=self.validation_fraction, random_state=self.random_state
+            ).split(np.zeros((len(X), 1)), y)
+        )
+        weight_val = None if weight is None else weight[held_out]
+        if weight_val is not None and not weight_val.any():
+            raise ValueError(
+                "The sample weights of the validation set are all zero: try another random_state."
+            )
+        validation = X[held_out], y[held_out], weight_val
+        return _contiguous(X[train]), y[train], None if weight is None else weight[train], validation
+
+    def _initial_theta(self, warm, coef_init, intercept_init, k, d):
+        """(k, d + 1), or None where nothing is given."""
+        if warm:
+            coef_init = self.coef_ if coef_init is None else coef_init
+            intercept_init = self.intercept_ if intercept_init is None else intercept_init
+        if coef_init is None and intercept_init is None:
+            return None
+        theta = np.zeros((k, d + 1))
+        for name, value, part in (
+            ("coef_init", coef_init, theta[:, :-1]),
+            ("intercept_init", intercept_init, theta[:, -1]),
+        ):
+            if value is None:
+                continue
+            value = np.asarray(value, dtype=np.float64)
+            if value.shape != part.shape and not (k == 1 and value.size == part.size):
+                raise ValueError(f"{name} has shape {value.shape}, expected {part.shape}.")
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name} contains NaN or infinity.")
+            part[...] = value.reshape(part.shape)
+        if not self.fit_intercept:
+            theta[:, -1] = 0
+        return theta
+
+    def _resumable(self, plan, theta, dtype):
+        """State of the optimizer of the last fit, where it fits this one."""
+        state = copy.deepcopy(getattr(self, "_training", {}).get("state"))
+        expected = np.float64 if plan.full else dtype
+        if state is None or plan.auto_rate or state.u.shape != theta.shape:
+            return None
+        if state.slots.shape[0] != plan.rule.slots or state.u.dtype != expected:
+            return None
+        return state
+
+    # ---- out: learned attributes --------------------------------------------------------------
+
+    def _learned(self, theta, dtype, flat):
+        """coef_ and intercept_ from theta."""
+        coef = np.ascontiguousarray(theta[:, :-1], dtype=dtype)
+        intercept = np.ascontiguousarray(theta[:, -1], dtype=dtype)
+        return {"coef_": coef[0] if flat else coef, "intercept_": intercept}
+
+    def _store(self, learned, plan, state, learning_rate, curve):
+        vars(self).update(learned)
+        self.loss_curve_ = curve
+        self.learning_rate_ = learning_rate
+        self.solver_ = plan.solver
+        self.batch_size_ = plan.batch_size
+        self.preconditioner_ = plan.preconditioner
+
+    def _linear_predictor(self, X):
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=DTYPES)
+        return X @ self.coef_.T + (self.intercept_ if self.coef_.ndim == 2 else self.intercept_[0])
+
+
+def _contiguous(X):
+    """X itself where its rows or its columns are contiguous, else a copy."""
+    if X.strides[1] == X.itemsize or X.strides[0] == X.itemsize or 1 in X.shape:
+        return X
+    return np.ascontiguousarray(X)
+
+
+def _merge_moments(seen, problem):
+    """Weight, mean and sum of squares about the mean of all chunks so far (Chan et al. 1983)."""
+    mean, variance = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+    new = problem.total_weight, mean, variance * problem.total_weight
+    if seen is None:
+        return new
+    n = seen[0] + new[0]
+    delta = new[1] - seen[1]
+    return n, seen[1] + delta * (new[0] / n), seen[2] + new[2] + delta**2 * (seen[0] * new[0] / n)
