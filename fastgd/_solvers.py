@@ -80,7 +80,11 @@ def _target(problem, objective, start, tol):
     an exact fit has no relative suboptimality.
     """
     rounding, share = (1e-15, tol**2) if problem.X.dtype == np.float64 else (1e-11, max(tol**2, 1e-8))
-    return np.maximum(share * (objective - problem.floor), rounding * (start - problem.floor)) + 1e-300
+    excess, scale = objective - problem.floor, start - problem.floor
+    target = np.maximum(share * excess, rounding * scale) + 1e-300
+    if problem.loss.target != "value":  # classes told apart: the minimum is at infinity
+        target = np.where(excess <= 1e-10, np.inf, target)
+    return target
 
 
 # ------------------------------------------------------------------------------------------------
@@ -284,6 +288,7 @@ def proximal_newton(problem, result, monitor, *, tol):
     value, gradient = problem.value_and_grad(u, H)
     base = problem.hessian_bound(_mean_curvature(problem, H))
     damping, calm, start = 1e-4, 0, value + problem.l1_value(u)
+    inner_tol, finest = 0.03, 0.1 * (tol or 1e-8)
 
     def theta():
         return problem.coordinates.to_theta(result.u)
@@ -293,7 +298,7 @@ def proximal_newton(problem, result, monitor, *, tol):
         model = QuadraticModel(problem, u, value, gradient, hessians)
         inner = Result(u)
         metric = Diagonal(model.lipschitz() or 1.0)
-        accelerated(model, metric, inner, Silent(max_iter=2000), tol=0.1 * (tol or 1e-8))
+        accelerated(model, metric, inner, Silent(max_iter=2000), tol=inner_tol)
         direction = inner.u - u
         objective = value + problem.l1_value(u)
         model_value = model.value_and_grad(inner.u)[0] + problem.l1_value(inner.u)
@@ -301,6 +306,8 @@ def proximal_newton(problem, result, monitor, *, tol):
         target = _target(problem, objective, start, tol) if tol is not None else 0.0
         calm = calm + 1 if np.all(gap <= target) else 0
         result.gap = float(np.sum(gap))
+        shares = np.abs(gap) / np.maximum(objective - problem.floor, 1e-300)
+        inner_tol = np.clip(0.1 * np.sqrt(shares.max()), finest, inner_tol)  # as fine as it is worth
         slope = group(gradient * direction)[:, 0] + problem.l1_value(inner.u) - problem.l1_value(u)
         t, tries = np.ones((len(slope), 1)), 0
         H_new = np.empty_like(H)

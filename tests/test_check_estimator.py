@@ -31,7 +31,7 @@ CLASSIFIERS = [
     {"loss": "hinge"},
     {"loss": "squared_hinge"},
     {"loss": "modified_huber"},
-    {"loss": "brier_score", "tol": 1e-8},
+    {"loss": "brier_score", "solver": "momentum", "learning_rate": 6e-4},
     {"loss": "squared_error"},
     {"solver": "momentum", "learning_rate": 6e-4},
 ]

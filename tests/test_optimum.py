@@ -376,7 +376,9 @@ def test_float32_reaches_the_optimum_to_its_precision(columns, loss):
     model = Ours(loss=loss).fit(X, y)
     assert model.coef_.dtype == np.float32
     best = max(best_of(model, X, y), objective(rounded, X, y))
-    assert_optimal(model, X, y, best, tol=1e-4 if loss in SMOOTH else 1e-3)
+    # x . w + b in float32 keeps four digits less where columns lie 1e5 times their spread from zero
+    kinked = 1e-2 if columns is far_from_the_origin else 1e-3
+    assert_optimal(model, X, y, best, tol=1e-4 if loss in SMOOTH else kinked)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
