@@ -106,8 +106,6 @@ class BuildKernels(build_ext):
 
 if __name__ == "__main__":
     kernels = [
-        extension(f"{variant}.{name}", name, flags)
-        for name in KERNELS
-        for variant, flags in VARIANTS.items()
+        extension(f"{variant}.{name}", name, flags) for name in KERNELS for variant, flags in VARIANTS.items()
     ]
     setup(ext_modules=[*kernels, extension("cpu", "cpu")], cmdclass={"build_ext": BuildKernels})

@@ -120,9 +120,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
             callback=tasks,
         )
         rng = check_random_state(self.random_state)
-        theta, result, state = minimise(
-            problem, plan, monitor, theta=theta, rng=rng, state=state
-        )
+        theta, result, state = minimise(problem, plan, monitor, theta=theta, rng=rng, state=state)
         if monitor.best_theta is not None:
             theta = monitor.best_theta
         if tasks is not None:
@@ -179,9 +177,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
     # ---- in: validation and encoding ----------------------------------------------------------
 
     def _validate_X_y(self, X, y, reset):
-        X, y = validate_data(
-            self, X, y, reset=reset, dtype=DTYPES, accept_sparse=False, **self._y_checks
-        )
+        X, y = validate_data(self, X, y, reset=reset, dtype=DTYPES, accept_sparse=False, **self._y_checks)
         return _contiguous(X), y
 
     def _weights(self, X, y, classes, sample_weight, allow_all_zero=False):
@@ -209,9 +205,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
             return None
         if X_val is None or y_val is None:
             raise ValueError("X_val and y_val must be given together.")
-        X_val, y_val = validate_data(
-            self, X_val, y_val, reset=False, dtype=DTYPES, **self._y_checks
-        )
+        X_val, y_val = validate_data(self, X_val, y_val, reset=False, dtype=DTYPES, **self._y_checks)
         if y_val.shape[1:] != y.shape[1:]:
             raise ValueError(f"y_val has shape {y_val.shape}, y has shape {y.shape}.")
         self._find_classes(y_val, classes, "y_val")
@@ -222,9 +216,9 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
     def _split(self, X, y, weight):
         """Training and validation rows for early stopping."""
         train, held_out = next(
-            self._splitter(
-                test_size=self.validation_fraction, random_state=self.random_state
-            ).split(np.zeros((len(X), 1)), y)
+            self._splitter(test_size=self.validation_fraction, random_state=self.random_state).split(
+                np.zeros((len(X), 1)), y
+            )
         )
         weight_val = None if weight is None else weight[held_out]
         if weight_val is not None and not weight_val.any():

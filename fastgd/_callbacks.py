@@ -1,6 +1,5 @@
 """scikit-learn's callback protocol (1.9), with iterations as tasks; nothing is spent where none is set."""
 
-
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # scikit-learn < 1.9

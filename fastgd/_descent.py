@@ -5,11 +5,11 @@ the loss, the largest stable learning rate.
 """
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ._compiled import linear
 from ._coordinates import column_means_and_variances, standardised
 from ._exceptions import DivergenceError
 from ._linear import LinearProblem, QuadraticModel
@@ -17,6 +17,7 @@ from ._metrics import Diagonal, Gram
 from ._optimizers import ACCELERATED_LIMIT
 from ._penalties import Penalty
 from ._plan import GRAM_LIMIT
+from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import (
     EpochState,
@@ -48,6 +49,10 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
     result : Result
     state : EpochState or None
     """
+    if plan.in_row_space and theta is None:
+        return _minimise_in_row_space(problem, plan, monitor)
+    if plan.in_row_space:  # a given start need not lie in the space of the rows
+        plan = replace(plan, in_row_space=False, preconditioner="diag")
     if theta is None:
         theta = _start(problem, plan)
     set_scales(problem, plan)
@@ -75,6 +80,22 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
     if result.reason == "max_iter" and plan.tol is not None:
         _warn_of_distance(problem, plan, result)
     return theta, result, state
+
+
+def _minimise_in_row_space(problem, plan, monitor):
+    """Far more columns than rows: see _row_space.py."""
+    mean = np.zeros(problem.d)
+    if problem.fit_intercept:
+        mean, _ = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+    space = RowSpace(problem.X, mean)
+    monitor.to_theta = space.to_columns
+    small = LinearProblem(
+        space.Z, problem.Y, problem.weight, problem.loss, problem.penalty, k=problem.k,
+        fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
+    )  # fmt: skip
+    plan = replace(plan, in_row_space=False)
+    theta, result, state = minimise(small, plan, monitor)
+    return space.to_columns(theta), result, state
 
 
 def one_epoch(problem, plan, theta, state, rng):
@@ -135,7 +156,6 @@ def set_scales(problem, plan, moments=None):
         plan.schedule = Adaptive(0.01 * _size_of_target(problem), smallest=1e-4)
         plan.schedule.smallest *= plan.schedule.eta
         return
-
 
     norms = 1 + problem.row_norms()
     if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
@@ -203,9 +223,7 @@ def _smooth(problem, plan, result, monitor, tol):
         else:
             bound = loss.curvature and Gram([problem.hessian_bound(loss.curvature)])
             memory, refresh = 20 if momentum else 0, loss.kernel != "softmax_brier_score"
-            variable_metric(
-                problem, bound, result, monitor, tol=tol, memory=memory, refresh=refresh
-            )
+            variable_metric(problem, bound, result, monitor, tol=tol, memory=memory, refresh=refresh)
         return 1.0
     diag = plan.preconditioner == "diag"
     if affordable and diag and momentum and not loss.coupled and loss.kernel != "squared_error":
@@ -245,7 +263,7 @@ def _smoothing(problem, plan, result, monitor):
 
         return solve
 
-    width = _size_of_target(problem)
+    width = 4 * _size_of_target(problem)  # nearly quadratic to begin with
     smoothing(problem, make_solver, width, result, monitor, tol=plan.tol)
 
 

@@ -1,6 +1,6 @@
 """Docstrings of the two estimators: what they share is written once."""
 
-_PARAMETERS = '''penalty : {"l2", "l1", "elasticnet"} or None, default="l2"
+_PARAMETERS = """penalty : {"l2", "l1", "elasticnet"} or None, default="l2"
         R(w): half the squared norm, the sum of absolute values, or their mix. The intercept is never
         penalised.
     alpha : float, default=1e-4
@@ -71,7 +71,7 @@ default="auto"
         Threads of the full-batch kernels. None lets the work decide within what OMP_NUM_THREADS,
         threadpoolctl or joblib allow; results do not depend on it.
     verbose : int, default=0
-        Print a line per iteration or epoch.'''
+        Print a line per iteration or epoch."""
 
 _ATTRIBUTES = """n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -95,7 +95,8 @@ _ATTRIBUTES = """n_features_in_ : int
     DivergenceError
         By `fit` and `partial_fit`, when the learning rate is too large."""
 
-REGRESSOR = """Linear regression by gradient descent.
+REGRESSOR = (
+    """Linear regression by gradient descent.
 
     Minimises the mean loss + alpha * R(w) over linear predictors X w + b. The defaults reach the minimum
     on data of any scale; an explicit ``learning_rate`` gives the textbook's
@@ -107,21 +108,27 @@ REGRESSOR = """Linear regression by gradient descent.
 "absolute_error", "quantile", "poisson", "gamma"}, default="squared_error"
         ``"squared_error"`` is half the squared residual. ``"poisson"`` and ``"gamma"`` are half
         deviances with a log link, up to a constant of y.
-    """ + _PARAMETERS.replace("{{", "{").replace("}}", "}").replace(
-    "{schedules}", "`SGDRegressor`"
-).replace("{power_t}", "0.25").replace(
-    "{quantile}",
     """
+    + _PARAMETERS.replace("{{", "{")
+    .replace("}}", "}")
+    .replace("{schedules}", "`SGDRegressor`")
+    .replace("{power_t}", "0.25")
+    .replace(
+        "{quantile}",
+        """
     quantile : float, default=0.5
         Level of the quantile loss.""",
-) + """
+    )
+    + """
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_outputs, n_features)
         Weights; of X's dtype.
     intercept_ : ndarray of shape (1,) or (n_outputs,)
-    """ + _ATTRIBUTES + """
+    """
+    + _ATTRIBUTES
+    + """
 
     See Also
     --------
@@ -138,8 +145,10 @@ REGRESSOR = """Linear regression by gradient descent.
     >>> model.stop_reason_
     'converged'
     """
+)
 
-CLASSIFIER = """Linear classification by gradient descent.
+CLASSIFIER = (
+    """Linear classification by gradient descent.
 
     Minimises the mean loss + alpha * R(w) over linear predictors X w + b: logistic regression by
     default, multinomial for more than two classes. Margin losses are one-vs-rest.
@@ -150,9 +159,13 @@ CLASSIFIER = """Linear classification by gradient descent.
 "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive"}, default="log_loss"
         ``"log_loss"`` is the softmax cross-entropy, ``"brier_score"`` the squared error of the predicted
         probabilities summed over the classes; the last four fit the labels -1 and 1.
-    """ + _PARAMETERS.replace("{{", "{").replace("}}", "}").replace(
-    "{schedules}", "`SGDClassifier`"
-).replace("{power_t}", "0.5").replace("{quantile}", "") + """
+    """
+    + _PARAMETERS.replace("{{", "{")
+    .replace("}}", "}")
+    .replace("{schedules}", "`SGDClassifier`")
+    .replace("{power_t}", "0.5")
+    .replace("{quantile}", "")
+    + """
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, which multiply those of the rows.
 
@@ -162,7 +175,9 @@ CLASSIFIER = """Linear classification by gradient descent.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
         Weights; of X's dtype.
     intercept_ : ndarray of shape (1,) or (n_classes,)
-    """ + _ATTRIBUTES + """
+    """
+    + _ATTRIBUTES
+    + """
 
     See Also
     --------
@@ -180,6 +195,7 @@ CLASSIFIER = """Linear classification by gradient descent.
     >>> model.predict_proba(X[:1]).round(2)
     array([[1., 0., 0.]])
     """
+)
 
 FIT = """Fit the model.
 

@@ -103,9 +103,7 @@ class GDRegressor(RegressorMixin, BaseGD):
         self, X, y, coef_init=None, intercept_init=None, sample_weight=None,
         X_val=None, y_val=None, sample_weight_val=None,
     ):  # fmt: skip
-        return self._fit(
-            X, y, coef_init, intercept_init, sample_weight, X_val, y_val, sample_weight_val
-        )
+        return self._fit(X, y, coef_init, intercept_init, sample_weight, X_val, y_val, sample_weight_val)
 
     @_docs.document(_docs.PARTIAL_FIT_REGRESSOR)
     @all_or_nothing
@@ -144,8 +142,7 @@ class GDRegressor(RegressorMixin, BaseGD):
         if loss.log_link and (least < 0 or (self.loss == "gamma" and least == 0)):
             bound = "positive" if self.loss == "gamma" else "non-negative"
             raise ValueError(
-                f"Some value(s) of y are out of the valid range of the loss {self.loss!r}: y must "
-                f"be {bound}."
+                f"Some value(s) of y are out of the valid range of the loss {self.loss!r}: y must be {bound}."
             )
         return loss, 1 if y.ndim == 1 else y.shape[1]
 
@@ -268,9 +265,7 @@ class GDClassifier(ClassifierMixin, BaseGD):
         self, X, y, coef_init=None, intercept_init=None, sample_weight=None,
         X_val=None, y_val=None, sample_weight_val=None,
     ):  # fmt: skip
-        return self._fit(
-            X, y, coef_init, intercept_init, sample_weight, X_val, y_val, sample_weight_val
-        )
+        return self._fit(X, y, coef_init, intercept_init, sample_weight, X_val, y_val, sample_weight_val)
 
     @_docs.document(_docs.PARTIAL_FIT_CLASSIFIER)
     @all_or_nothing
@@ -367,9 +362,7 @@ class GDClassifier(ClassifierMixin, BaseGD):
         if len(unknown):
             raise ValueError(f"{name} has classes {unknown}, not among classes={classes}.")
         if len(classes) < 2:
-            raise ValueError(
-                f"The number of classes has to be greater than one; got {len(classes)} class"
-            )
+            raise ValueError(f"The number of classes has to be greater than one; got {len(classes)} class")
         return classes
 
     def _seen_classes(self, classes):

@@ -39,9 +39,7 @@ class LinearProblem:
         self.k, self.d = k, X.shape[1]
         self.fit_intercept, self.n_threads = fit_intercept, n_threads
         self.n_groups = 1 if loss.coupled else k
-        self.total_weight = (
-            float(len(X)) if weight is None else float(weight.sum(dtype=np.float64))
-        )
+        self.total_weight = float(len(X)) if weight is None else float(weight.sum(dtype=np.float64))
         self.coordinates = Coordinates()
         self.floor = loss.floor(Y, weight)
         self._pass = linear.Pass(X, k)

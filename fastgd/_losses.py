@@ -69,7 +69,10 @@ class Loss:
         padded = (*self.params, 0.0, 0.0, 0.0)
         params = (padded[0], mu) if self.kernel == "hinge" else (*padded[:3], mu)
         return replace(
-            self, kernel=self.smooth_kernel, params=params, curvature=self.jump / mu,
+            self,
+            kernel=self.smooth_kernel,
+            params=params,
+            curvature=self.jump / mu,
             smooth_kernel=None,
         )
 
@@ -125,9 +128,7 @@ def _kinked(below, above, epsilon):
 
 
 def _hinge(threshold):
-    return dict(
-        kernel="hinge", params=(threshold,), curvature=0.0, slope=1.0, smooth_kernel="hinge_smooth"
-    )
+    return dict(kernel="hinge", params=(threshold,), curvature=0.0, slope=1.0, smooth_kernel="hinge_smooth")
 
 
 # name -> fields of Loss, given epsilon and quantile

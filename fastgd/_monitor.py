@@ -25,6 +25,8 @@ class Monitor:
 
     Attributes
     ----------
+    to_theta : callable
+        From the parameters that a solver reports to those of the estimator.
     curve : list of float
         Objective of every report.
     scores : list of float
@@ -38,7 +40,7 @@ class Monitor:
     ):  # fmt: skip
         self.max_iter, self.verbose = max_iter, verbose
         self.score, self.keep_best, self.patience, self.tol = score, keep_best, patience, tol
-        self.callback = callback
+        self.callback, self.to_theta = callback, lambda theta: theta
         self.curve, self.scores = [], []
         self.best_theta, self.best_score, self.waited = None, -np.inf, 0
 
@@ -50,11 +52,11 @@ class Monitor:
         self.curve.append(float(objective))
         reason = None
         if self.score is not None:
-            reason = self._validate(theta())
+            reason = self._validate(self.to_theta(theta()))
         if self.verbose:
             score = f", validation score {self.scores[-1]:.6g}" if self.scores else ""
             print(f"Iteration {len(self.curve)}, objective {objective:.8g}{score}", flush=True)
-        if self.callback is not None and self.callback.end(theta):
+        if self.callback is not None and self.callback.end(lambda: self.to_theta(theta())):
             return "callback"
         return reason
 

@@ -37,6 +37,7 @@ class Plan:
     max_iter: int
     n_iter_no_change: int
     normalise_weights: bool
+    in_row_space: bool = False  # far more columns than rows
     passive_aggressive: int = 0
     slope_bound: float = 0.0  # of a row's loss over its step; 0 for none
 
@@ -89,9 +90,7 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
                 stacklevel=4,
             )
     if full and est.average:
-        raise ValueError(
-            'average is for mini-batches: set batch_size to an int, or leave it at "auto".'
-        )
+        raise ValueError('average is for mini-batches: set batch_size to an int, or leave it at "auto".')
 
     # how a gradient becomes a step, and how long the step is
     decaying = isinstance(rate, str) and rate in ("invscaling", "optimal", "adaptive")
@@ -108,12 +107,13 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
         )
 
     # in which metric
+    rank = min(n_samples, n_features)
     preconditioner = est.preconditioner
     rules_with_metric = ("gd", "momentum", "nesterov")
     if preconditioner == "auto":
         if not auto_rate:
             preconditioner = None
-        elif full and solver in rules_with_metric and not penalty.l1 and n_features < GRAM_LIMIT:
+        elif full and solver in rules_with_metric and not penalty.l1 and rank < GRAM_LIMIT:
             preconditioner = "gram"
         else:
             preconditioner = "diag"
@@ -149,6 +149,7 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
         max_iter=est.max_iter,
         n_iter_no_change=est.n_iter_no_change,
         normalise_weights=full or (auto_rate and not streaming),
+        in_row_space=preconditioner == "gram" and auto_rate and n_samples < GRAM_LIMIT <= n_features,
         passive_aggressive=passive_aggressive,
     )
 
@@ -178,9 +179,7 @@ def _slope_at(loss):
         kernel, params = ("log_loss", np.zeros(4)) if loss.coupled else (loss.kernel, loss.array)
         X, theta = np.zeros((1, 1)), np.array([[0.0, z]])
         one_pass = linear.Pass(X, 1)
-        _, gradient = one_pass.run(
-            X, np.array([[y]]), None, theta, linear.LOSS_IDS[kernel], params, 1
-        )
+        _, gradient = one_pass.run(X, np.array([[y]]), None, theta, linear.LOSS_IDS[kernel], params, 1)
         return float(gradient[0, 1])
 
     return slope

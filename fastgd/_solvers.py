@@ -79,7 +79,7 @@ def _target(problem, objective, start, tol):
     Relative to the objective, but for what rounding hides of the objective where the descent began:
     an exact fit has no relative suboptimality.
     """
-    rounding, share = (1e-15, tol**2) if problem.X.dtype == np.float64 else (1e-11, max(tol**2, 1e-8))
+    rounding, share = (1e-14, tol**2) if problem.X.dtype == np.float64 else (1e-11, max(tol**2, 1e-8))
     excess, scale = objective - problem.floor, start - problem.floor
     target = np.maximum(share * excess, rounding * scale) + 1e-300
     if problem.loss.target != "value":  # classes told apart: the minimum is at infinity
@@ -92,9 +92,7 @@ def _target(problem, objective, start, tol):
 # ------------------------------------------------------------------------------------------------
 
 
-def accelerated(
-    problem, metric, result, monitor, *, tol, momentum=True, explicit=False
-):
+def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explicit=False):
     """u <- prox(y - P^-1 grad F(y)), y ahead of u by Nesterov's momentum.
 
     Beck & Teboulle 2009, restarted where the momentum points uphill (O'Donoghue & Candes 2015). The
@@ -184,7 +182,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
     blocks_only = problem.loss.coupled and not (refresh and problem.small_softmax)
     least_age = 30 if blocks_only else 0
-    pairs, fresh, trusted, age, calm = [], False, False, least_age, 0
+    pairs, fresh, trusted, age, calm, stalled = [], False, False, least_age, 0, 0
 
     def theta():
         return problem.coordinates.to_theta(result.u)
@@ -230,10 +228,11 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         if memory:
             inner = group(step * change)
             pairs = [*pairs[-(memory - 1) :], (step, change, np.where(inner > 0, inner, np.inf))]
+        stalled = stalled + 1 if np.all(value - value_new <= 1e-14 * np.abs(start)) else 0
         result.u = u + step
         reason = monitor.report(value.sum(), theta)
-        if reason:
-            result.reason = reason
+        if reason or (stalled == 10 and tol is not None):
+            result.reason = reason or "converged"
             return
         u, value, gradient, H = result.u, value_new, gradient_new, H_new
         slope_new = group(gradient * _times_inverse_hessian(gradient, metric, pairs, group))
@@ -316,10 +315,7 @@ def proximal_newton(problem, result, monitor, *, tol):
                 u_new = u + t * direction
                 value_new, gradient_new = problem.value_and_grad(u_new, H_new)
                 rounding = (1e-15 if problem.X.dtype == np.float64 else 1e-8) * np.abs(objective)
-                low = (
-                    value_new + problem.l1_value(u_new)
-                    <= objective + 1e-4 * t[:, 0] * slope + rounding
-                )
+                low = value_new + problem.l1_value(u_new) <= objective + 1e-4 * t[:, 0] * slope + rounding
             if low.all() or tries >= 40:
                 break
             t = np.where(low[:, None], t, t / 4)
