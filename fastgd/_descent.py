@@ -30,6 +30,7 @@ from ._solvers import (
     smoothing,
     variable_metric,
 )
+from ._threads import one_blas_thread
 
 
 def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
@@ -51,6 +52,11 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
     """
     if plan.in_row_space and theta is None:
         return _minimise_in_row_space(problem, plan, monitor)
+    with one_blas_thread(problem.X.size * problem.d):
+        return _minimise(problem, plan, monitor, theta, rng, state)
+
+
+def _minimise(problem, plan, monitor, theta, rng, state):
     if plan.in_row_space:  # a given start need not lie in the space of the rows
         plan = replace(plan, in_row_space=False, preconditioner="diag")
     if theta is None:

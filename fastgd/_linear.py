@@ -13,7 +13,6 @@ from ._coordinates import Coordinates
 from ._losses import regression_loss
 from ._metrics import largest_eigenvalue, times
 from ._penalties import soft_threshold
-from ._threads import one_blas_thread
 
 _SQUARED = regression_loss("squared_error")
 SOFTMAX_LIMIT = 512  # parameters up to which the full Hessian of a softmax is formed
@@ -113,8 +112,7 @@ class LinearProblem:
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
         identity = self.coordinates.identity
         shift = np.zeros(self.d) if identity else self.coordinates.shift
-        with one_blas_thread(self.X.size * self.d):
-            A = linear.weighted_gram(self.X, h, shift, self.n_threads)
+        A = linear.weighted_gram(self.X, h, shift, self.n_threads)
         A /= self.total_weight
         if not identity:
             scale = np.append(self.coordinates.scale, 1.0)

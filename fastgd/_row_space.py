@@ -1,6 +1,6 @@
 """More columns than rows: the same problem in as many dimensions as there are rows.
 
-With an L2 penalty, and from a start at zero in any case, the weights are combinations of the (centred) rows. In
+With an L2 penalty, and from a start at zero in any case, the weights are combinations of the centred rows. In
 the eigenbasis of the rows' inner products, X - mean = Z V^T with Z (m, r) and V (d, r) orthonormal,
 they are w = V v with |w| = |v|: a problem in Z, whose Gram matrix is small where that of X is not.
 """
