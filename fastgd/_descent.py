@@ -10,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ._by_rule import by_rule
 from ._coordinates import column_means_and_variances, standardised
+from ._epochs import EpochState, mini_batch, run_epoch
 from ._exceptions import DivergenceError
 from ._linear import LinearProblem, QuadraticModel
 from ._metrics import Diagonal, Gram
@@ -19,17 +21,7 @@ from ._penalties import Penalty
 from ._plan import GRAM_LIMIT
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
-from ._solvers import (
-    EpochState,
-    Result,
-    accelerated,
-    by_rule,
-    mini_batch,
-    proximal_newton,
-    run_epoch,
-    smoothing,
-    variable_metric,
-)
+from ._solvers import Result, accelerated, proximal_newton, smoothing, variable_metric
 from ._threads import one_blas_thread
 
 

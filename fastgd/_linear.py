@@ -195,7 +195,7 @@ class LinearProblem:
     def run_epoch(self, state, order, steps, plan):
         """Descend over the rows of `order` in batches; returns the sum of the losses met.
 
-        state : `_solvers.EpochState`, changed in place.
+        state : `_epochs.EpochState`, changed in place.
         """
         first = max(0, plan.average - state.t) if plan.average else len(steps)
         common = (self.X, self.Y, self.weight, state.u, order, plan.batch_size, steps)

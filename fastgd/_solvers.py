@@ -1,18 +1,16 @@
-"""The descents. A solver knows a problem by its values, gradients, metrics and epochs, and no model.
+"""Full-batch descents that need no learning rate. They know a problem by its values, gradients and metrics.
 
     accelerated     proximal gradient in a metric, Nesterov's momentum, adaptive restart
     variable_metric gradient in a Gram metric that learns, backtracking (no L1)
     proximal_newton the same with an L1 penalty, on quadratic models
     smoothing       a kinked loss through ever sharper smooth ones
-    by_rule         the textbook: gd, momentum, Adam ... at a given learning rate
-    mini_batch      epochs of compiled updates
 
-Each fills in a `Result` as it goes, so that an interruption finds the state of the last iteration.
-Full-batch descents stop when the estimated relative suboptimality is below tol^2: then the distance
-to the minimum, in the metric of the problem, is about tol of the size of the problem.
+Each fills in a `Result` as it goes, so that an interruption finds the state of the last iteration. They
+stop when the estimated relative suboptimality is below tol^2: then the distance to the minimum, in
+the metric of the problem, is about tol of the size of the problem.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,47 +31,7 @@ class Result:
     rose: bool = False  # the objective ended above its start
 
 
-@dataclass
-class EpochState:
-    """All that an epoch leaves behind for the next one, or for the next call of partial_fit.
-
-    Attributes
-    ----------
-    u : ndarray of shape (k, d + 1), X's dtype
-    t : int
-        Number of the next update, from 1.
-    slots : ndarray of shape (slots of the rule, k * (d + 1))
-    owed, owed_total : ndarrays of shapes (k, d) and (1,)
-        Cumulative L1 penalty; empty without.
-    mean, mean_count : ndarrays of shapes (k, d + 1) and (1,)
-        Average of the iterates; empty without.
-    """
-
-    u: np.ndarray
-    t: int
-    slots: np.ndarray
-    owed: np.ndarray
-    mean: np.ndarray
-    owed_total: np.ndarray = field(default_factory=lambda: np.zeros(1))
-    mean_count: np.ndarray = field(default_factory=lambda: np.zeros(1))
-
-    @classmethod
-    def start(cls, u, plan):
-        k, p = u.shape
-        empty = np.empty((0, 0), u.dtype)
-        return cls(
-            u=np.array(u, order="C"), t=1, slots=plan.rule.init(u.size, u.dtype),
-            owed=np.zeros((k, p - 1), u.dtype) if plan.penalty.l1 and plan.by_rows else empty,
-            mean=np.zeros_like(u) if plan.average else empty,
-        )  # fmt: skip
-
-    @property
-    def solution(self):
-        """The average where averaging has begun, else the last iterate."""
-        return self.mean if self.mean_count[0] > 0 else self.u
-
-
-def _target(problem, objective, start, tol):
+def target_gap(problem, objective, start, tol):
     """Suboptimality per group at which to stop.
 
     Relative to the objective, but for what rounding hides of the objective where the descent began:
@@ -85,11 +43,6 @@ def _target(problem, objective, start, tol):
     if problem.loss.target != "value":  # classes told apart: the minimum is at infinity
         target = np.where(excess <= 1e-10, np.inf, target)
     return target
-
-
-# ------------------------------------------------------------------------------------------------
-# full batch, learning_rate="auto"
-# ------------------------------------------------------------------------------------------------
 
 
 def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explicit=False):
@@ -144,7 +97,7 @@ def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explici
         if reason:
             result.reason = reason
             return
-        if tol is not None and np.all(gap <= _target(problem, objective, start, tol)):
+        if tol is not None and np.all(gap <= target_gap(problem, objective, start, tol)):
             result.reason = "converged"
             return
         uphill = group(metric.apply(y - u_new) * (u_new - u)) > 0
@@ -196,7 +149,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         direction = -_times_inverse_hessian(gradient, metric, pairs, group)
         slope = group(gradient * direction)
         gap = -slope[:, 0] / 2
-        target = _target(problem, value, start, tol) if tol is not None else np.zeros_like(gap)
+        target = target_gap(problem, value, start, tol) if tol is not None else np.zeros_like(gap)
         if blocks_only:  # the estimate is a rough one, and the end is fast
             target = 1e-3 * target
         open_ = ((gap > target) | ((not trusted) & (gap > 0)))[:, None]
@@ -206,25 +159,16 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
             result.reason = monitor.report(value.sum(), theta) or "converged"
             return
         direction *= open_ | (calm > 0)
-        t, tries = np.ones_like(slope), 0
         H_new = None if H is None else np.empty_like(H)
-        while True:
-            with np.errstate(over="ignore", invalid="ignore"):
-                value_new, gradient_new = problem.value_and_grad(u + t * direction, H_new)
-                rounding = (1e-15 if problem.X.dtype == np.float64 else 1e-8) * np.abs(value)
-                low = value_new <= value + 1e-4 * (t * slope)[:, 0] + rounding
-            low |= ~open_[:, 0]
-            if low.all() or tries >= 40:
-                break
-            t = np.where(low[:, None], t, t / 4)
-            tries += 1
-        if not low.all():
+        found = _backtrack(problem, u, direction, value, slope[:, 0], H_new, ~open_[:, 0])
+        if found is None:
             if fresh or not (refresh or pairs):  # rounding is all that is left
                 result.reason = monitor.report(value.sum(), theta) or "converged"
                 return
             pairs, metric = [], None if refresh else metric
             continue
-        step, change = t * direction, gradient_new - gradient
+        step, value_new, gradient_new, tries = found
+        change = gradient_new - gradient
         if memory:
             inner = group(step * change)
             pairs = [*pairs[-(memory - 1) :], (step, change, np.where(inner > 0, inner, np.inf))]
@@ -244,6 +188,27 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         fresh, trusted, age = False, True, age + 1
         if refresh and age > least_age and (tries > 1 or passes_left > passes_per_metric + 10):
             metric = None
+
+
+def _backtrack(problem, u, direction, objective, slope, H, settled):
+    """The longest of the steps 1, 1/4, 1/16 ... that lowers each group's objective (Armijo 1966).
+
+    Returns the step, value and gradient at its end, and the number of cuts; None if there is none. Groups
+    that are settled take the whole step.
+    """
+    rounding = (1e-15 if problem.X.dtype == np.float64 else 1e-8) * np.abs(objective)
+    t = np.ones((len(slope), 1))
+    for tries in range(41):
+        step = t * direction
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, gradient = problem.value_and_grad(u + step, H)
+            reached = value + problem.l1_value(u + step)
+            low = reached <= objective + 1e-4 * t[:, 0] * slope + rounding
+        low |= settled
+        if low.all():
+            return step, value, gradient, tries
+        t = np.where(low[:, None], t, t / 4)
+    return None
 
 
 def _mean_curvature(problem, H):
@@ -302,31 +267,22 @@ def proximal_newton(problem, result, monitor, *, tol):
         objective = value + problem.l1_value(u)
         model_value = model.value_and_grad(inner.u)[0] + problem.l1_value(inner.u)
         gap = objective - model_value
-        target = _target(problem, objective, start, tol) if tol is not None else 0.0
+        target = target_gap(problem, objective, start, tol) if tol is not None else 0.0
         calm = calm + 1 if np.all(gap <= target) else 0
         result.gap = float(np.sum(gap))
         shares = np.abs(gap) / np.maximum(objective - problem.floor, 1e-300)
         inner_tol = np.clip(0.1 * np.sqrt(shares.max()), finest, inner_tol)  # as fine as it is worth
         slope = group(gradient * direction)[:, 0] + problem.l1_value(inner.u) - problem.l1_value(u)
-        t, tries = np.ones((len(slope), 1)), 0
         H_new = np.empty_like(H)
-        while True:
-            with np.errstate(over="ignore", invalid="ignore"):
-                u_new = u + t * direction
-                value_new, gradient_new = problem.value_and_grad(u_new, H_new)
-                rounding = (1e-15 if problem.X.dtype == np.float64 else 1e-8) * np.abs(objective)
-                low = value_new + problem.l1_value(u_new) <= objective + 1e-4 * t[:, 0] * slope + rounding
-            if low.all() or tries >= 40:
-                break
-            t = np.where(low[:, None], t, t / 4)
-            tries += 1
-        if low.all():
-            result.u = u_new
+        found = _backtrack(problem, u, direction, objective, slope, H_new, np.zeros(len(slope), bool))
+        if found is not None:
+            step, value, gradient, tries = found
+            result.u, H = u + step, H_new
         reason = monitor.report(objective.sum(), theta)
-        if reason or calm == 2 or not low.all():
+        if reason or calm == 2 or found is None:  # None: rounding is all that is left
             result.reason = reason or "converged"
             return
-        u, value, gradient, H = u_new, value_new, gradient_new, H_new
+        u = result.u
         damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
 
 
@@ -356,132 +312,3 @@ def smoothing(problem, make_solver, width, result, monitor, *, tol):
             return
         result.reason = "max_iter"
         width /= 5
-
-
-# ------------------------------------------------------------------------------------------------
-# full batch, explicit learning rate
-# ------------------------------------------------------------------------------------------------
-
-
-def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
-    """The textbook descent: u <- rule(u, grad F(u), learning rate), no momentum but the rule's own."""
-    rule, schedule = plan.rule, plan.schedule
-    u = np.array(result.u)
-    l2, l1 = problem.penalty.l2, problem.penalty.l1
-    thresholds = problem.l1_thresholds()
-    order = np.zeros(1, dtype=np.intp)
-    start = last = None
-    best, waited = np.inf, 0
-    while monitor.proceed():
-        with np.errstate(over="ignore", invalid="ignore"):
-            value, gradient = problem.value_and_grad(u)
-            objective = value + problem.l1_value(u)
-            total = float(np.sum(objective - problem.floor))
-        start = total if start is None else start
-        if not total <= 1e3 * start + 1e-300:
-            raise DivergenceError
-        if l1 and rule.name != "gd":  # the smallest subgradient (Andrew & Gao 2007)
-            sign = np.where(u != 0, np.sign(u), -np.sign(gradient))
-            least = np.where(u != 0, thresholds, np.minimum(thresholds, np.abs(gradient)))
-            gradient = gradient + least * sign
-        gap = np.inf
-        if last is not None:
-            moved, change = u - last[0], gradient - last[1]
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                curvature = np.sum(moved * change) / np.sum(moved * moved)
-                gap = float(np.sum(gradient * gradient) / (2 * curvature)) if curvature > 0 else np.inf
-        if not np.any(gradient):
-            gap = 0.0
-        last = (np.array(u), gradient)
-        step = float(schedule.steps(state.t, order, 1)[0])
-        direction = gradient if metric is None else metric.solve(gradient)
-        if rule.name == "adamw" and l2:
-            direction = direction - l2 * u * np.append(np.ones(problem.d), 0.0)
-        if plan.clip_norm:
-            norm = np.linalg.norm(direction)
-            if norm > plan.clip_norm:
-                direction = direction * (plan.clip_norm / (norm + 1e-6))  # as in torch
-        if rule.name == "adamw" and l2:
-            u[:, :-1] *= 1 - step * l2
-        flat = np.ascontiguousarray(direction).reshape(-1)
-        plan.update(u.reshape(-1), flat, state.slots, step, state.t)
-        state.t += 1
-        if l1:
-            if rule.name == "gd":
-                u = problem.prox(u, 1 / step)
-            else:
-                u[last[0] * u < 0] = 0
-        result.u, result.gap, result.learning_rate = u, gap, step
-        reason = monitor.report(objective.sum(), lambda: np.array(problem.coordinates.to_theta(u)))  # noqa: B023
-        if reason:
-            result.reason = reason
-            break
-        if tol is not None and gap <= np.sum(_target(problem, objective, start, tol)):
-            result.reason = "converged"
-            break
-        best, waited = (total, 0) if total < best * (1 - tol if tol else 1) else (best, waited + 1)
-        if schedule.smallest is not None and waited >= plan.n_iter_no_change:
-            waited = 0
-            if not schedule.shrink():
-                result.reason = "converged"
-                break
-    final = float(np.sum(problem.objective(u) - problem.floor))
-    if not final <= 2 * start + 1e-300:
-        raise DivergenceError
-    result.rose = final > start
-
-
-# ------------------------------------------------------------------------------------------------
-# mini-batches
-# ------------------------------------------------------------------------------------------------
-
-
-SEGMENT_WORK = 50_000_000  # multiplications between two looks at Ctrl-C, well below a second
-
-
-def run_epoch(problem, state, plan, order):
-    """One epoch over the rows of `order`; mean loss met on the way, and the last step size."""
-    steps = plan.schedule.steps(state.t, order, plan.batch_size)
-    work_per_batch = plan.batch_size * (problem.d + 1) * problem.k
-    batches = max(1, SEGMENT_WORK // work_per_batch)
-    total = 0.0
-    for first in range(0, len(steps), batches):
-        rows = order[first * plan.batch_size : (first + batches) * plan.batch_size]
-        total += problem.run_epoch(state, rows, steps[first : first + batches], plan)
-    return total / len(order), float(steps[-1])
-
-
-def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
-    """Epochs until the objective stops falling by a share of tol for n_iter_no_change epochs.
-
-    The objective of an epoch is the mean loss that its rows had when they were met, plus the penalty.
-    """
-    rows = np.arange(len(problem.X), dtype=np.intp)
-    to_theta = problem.coordinates.to_theta
-    start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
-    floor = float(np.sum(problem.floor))
-    best, waited = np.inf, 0
-    while monitor.proceed():
-        order = rng.permutation(rows) if plan.shuffle else rows
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss, result.learning_rate = run_epoch(problem, state, plan, order)
-            objective = loss + float(problem.penalty.value(to_theta(state.u)).sum())
-        if not np.isfinite(objective) or not np.isfinite(state.u).all():
-            raise DivergenceError
-        start = start or objective - floor  # the perceptron starts at a loss of zero
-        result.u = np.array(state.solution)
-        reason = monitor.report(objective, lambda: to_theta(result.u))
-        if reason:
-            result.reason = reason
-            break
-        improved = objective - floor < (1 - (tol or 0.0)) * (best - floor)
-        waited = 0 if improved or tol is None else waited + 1
-        best = min(best, objective)
-        if waited >= plan.n_iter_no_change or (waited >= 2 and plan.auto_rate):
-            if plan.schedule.smallest is None or not plan.schedule.shrink():
-                result.reason = "converged"
-                break
-            waited = 0
-    final = float(np.sum(problem.objective(result.u.astype(np.float64)) - problem.floor))
-    if not final <= 10 * start + 1e-300:
-        raise DivergenceError

@@ -1,0 +1,98 @@
+"""Mini-batch descent: epochs of compiled updates, and the state that they leave behind."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ._exceptions import DivergenceError
+
+
+@dataclass
+class EpochState:
+    """All that an epoch leaves behind for the next one, or for the next call of partial_fit.
+
+    Attributes
+    ----------
+    u : ndarray of shape (k, d + 1), X's dtype
+    t : int
+        Number of the next update, from 1.
+    slots : ndarray of shape (slots of the rule, k * (d + 1))
+    owed, owed_total : ndarrays of shapes (k, d) and (1,)
+        Cumulative L1 penalty; empty without.
+    mean, mean_count : ndarrays of shapes (k, d + 1) and (1,)
+        Average of the iterates; empty without.
+    """
+
+    u: np.ndarray
+    t: int
+    slots: np.ndarray
+    owed: np.ndarray
+    mean: np.ndarray
+    owed_total: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    mean_count: np.ndarray = field(default_factory=lambda: np.zeros(1))
+
+    @classmethod
+    def start(cls, u, plan):
+        k, p = u.shape
+        empty = np.empty((0, 0), u.dtype)
+        return cls(
+            u=np.array(u, order="C"), t=1, slots=plan.rule.init(u.size, u.dtype),
+            owed=np.zeros((k, p - 1), u.dtype) if plan.penalty.l1 and plan.by_rows else empty,
+            mean=np.zeros_like(u) if plan.average else empty,
+        )  # fmt: skip
+
+    @property
+    def solution(self):
+        """The average where averaging has begun, else the last iterate."""
+        return self.mean if self.mean_count[0] > 0 else self.u
+
+
+SEGMENT_WORK = 50_000_000  # multiplications between two looks at Ctrl-C, well below a second
+
+
+def run_epoch(problem, state, plan, order):
+    """One epoch over the rows of `order`; mean loss met on the way, and the last step size."""
+    steps = plan.schedule.steps(state.t, order, plan.batch_size)
+    work_per_batch = plan.batch_size * (problem.d + 1) * problem.k
+    batches = max(1, SEGMENT_WORK // work_per_batch)
+    total = 0.0
+    for first in range(0, len(steps), batches):
+        rows = order[first * plan.batch_size : (first + batches) * plan.batch_size]
+        total += problem.run_epoch(state, rows, steps[first : first + batches], plan)
+    return total / len(order), float(steps[-1])
+
+
+def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
+    """Epochs until the objective stops falling by a share of tol for n_iter_no_change epochs.
+
+    The objective of an epoch is the mean loss that its rows had when they were met, plus the penalty.
+    """
+    rows = np.arange(len(problem.X), dtype=np.intp)
+    to_theta = problem.coordinates.to_theta
+    start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
+    floor = float(np.sum(problem.floor))
+    best, waited = np.inf, 0
+    while monitor.proceed():
+        order = rng.permutation(rows) if plan.shuffle else rows
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss, result.learning_rate = run_epoch(problem, state, plan, order)
+            objective = loss + float(problem.penalty.value(to_theta(state.u)).sum())
+        if not np.isfinite(objective) or not np.isfinite(state.u).all():
+            raise DivergenceError
+        start = start or objective - floor  # the perceptron starts at a loss of zero
+        result.u = np.array(state.solution)
+        reason = monitor.report(objective, lambda: to_theta(result.u))
+        if reason:
+            result.reason = reason
+            break
+        improved = objective - floor < (1 - (tol or 0.0)) * (best - floor)
+        waited = 0 if improved or tol is None else waited + 1
+        best = min(best, objective)
+        if waited >= plan.n_iter_no_change or (waited >= 2 and plan.auto_rate):
+            if plan.schedule.smallest is None or not plan.schedule.shrink():
+                result.reason = "converged"
+                break
+            waited = 0
+    final = float(np.sum(problem.objective(result.u.astype(np.float64)) - problem.floor))
+    if not final <= 10 * start + 1e-300:
+        raise DivergenceError
