@@ -219,8 +219,10 @@ def _smooth(problem, plan, result, monitor, tol):
             metric = Gram([problem.hessian_bound(1.0)], exact=True)
             accelerated(problem, metric, result, monitor, tol=tol, momentum=momentum)
         else:
-            bound = loss.curvature and Gram([problem.hessian_bound(loss.curvature)])
             memory, refresh = 20 if momentum else 0, loss.kernel != "softmax_brier_score"
+            bound = None  # of few columns, the local curvature costs less than a pass over the data
+            if loss.curvature and (problem.d > 16 or loss.coupled):
+                bound = Gram([problem.hessian_bound(loss.curvature)])
             variable_metric(problem, bound, result, monitor, tol=tol, memory=memory, refresh=refresh)
         return 1.0
     diag = plan.preconditioner == "diag"

@@ -132,6 +132,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     start = value
     base, damping = None, 1e-4
     passes_per_metric = problem.d * (problem.k + 1 if problem.small_softmax else 1) / 16
+    slack = 1 + min(10.0, 4 * passes_per_metric)  # for what the pairs will do better than they have done
     # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
     blocks_only = problem.loss.coupled and not (refresh and problem.small_softmax)
     least_age = 30 if blocks_only else 0
@@ -186,7 +187,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
             passes_left = ahead / -np.log(min(contraction, 0.99)) if contraction > 0 else 0.0
         damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
         fresh, trusted, age = False, True, age + 1
-        if refresh and age > least_age and (tries > 1 or passes_left > passes_per_metric + 10):
+        if refresh and age > least_age and (tries > 1 or passes_left > passes_per_metric + slack):
             metric = None
 
 
