@@ -13,6 +13,8 @@ def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
     l2, l1 = problem.penalty.l2, problem.penalty.l1
     thresholds = problem.l1_thresholds()
     order = np.zeros(1, dtype=np.intp)
+    to_theta = problem.coordinates.to_theta
+    patience = 30 if plan.auto_rate else plan.n_iter_no_change  # iterations are not epochs
     start = last = None
     best, waited = np.inf, 0
     while monitor.proceed():
@@ -35,6 +37,10 @@ def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
                 gap = float(np.sum(gradient * gradient) / (2 * curvature)) if curvature > 0 else np.inf
         if not np.any(gradient):
             gap = 0.0
+        if tol is not None and gap <= np.sum(target_gap(problem, objective, start, tol)):
+            result.u, result.gap = np.array(u), gap  # here it is: momentum would carry past it
+            result.reason = monitor.report(objective.sum(), lambda: to_theta(result.u)) or "converged"
+            break
         last = (np.array(u), gradient)
         step = float(schedule.steps(state.t, order, 1)[0])
         direction = gradient if metric is None else metric.solve(gradient)
@@ -55,20 +61,17 @@ def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
             else:
                 u[last[0] * u < 0] = 0
         result.u, result.gap, result.learning_rate = u, gap, step
-        reason = monitor.report(objective.sum(), lambda: np.array(problem.coordinates.to_theta(u)))  # noqa: B023
+        reason = monitor.report(objective.sum(), lambda: np.array(to_theta(u)))  # noqa: B023
         if reason:
             result.reason = reason
             break
-        if tol is not None and gap <= np.sum(target_gap(problem, objective, start, tol)):
-            result.reason = "converged"
-            break
         best, waited = (total, 0) if total < best * (1 - tol if tol else 1) else (best, waited + 1)
-        if schedule.smallest is not None and waited >= plan.n_iter_no_change:
+        if schedule.smallest is not None and waited >= patience:
             waited = 0
             if not schedule.shrink():
                 result.reason = "converged"
                 break
-    final = float(np.sum(problem.objective(u) - problem.floor))
+    final = float(np.sum(problem.objective(result.u) - problem.floor))
     if not final <= 2 * start + 1e-300:
         raise DivergenceError
     result.rose = final > start

@@ -151,7 +151,7 @@ def set_scales(problem, plan, moments=None):
     if not plan.auto_rate or plan.full:
         return
     if plan.rule.limit is None:  # steps of the adam family have the size of the rate itself
-        plan.schedule = Adaptive(0.01 * _size_of_target(problem), smallest=1e-4)
+        plan.schedule = Adaptive(0.01 * _size_of_step(problem, plan), smallest=1e-4)
         plan.schedule.smallest *= plan.schedule.eta
         return
 
@@ -170,6 +170,12 @@ def _size_of_target(problem):
     Y = problem.Y.astype(np.float64)
     deviation = np.abs(Y - problem.loss.baseline(problem.Y, problem.weight)[:, None]).mean(axis=0)
     return float(np.average(deviation, weights=problem.weight)) or 1.0
+
+
+def _size_of_step(problem, plan):
+    """Rate at which the adam family takes steps of the size of the target; rmsprop's first is longer."""
+    size = _size_of_target(problem)
+    return size * (1 - plan.hyper[2]) ** 0.5 if plan.rule.name == "rmsprop" else size
 
 
 def typical_curvature(problem):
@@ -272,7 +278,7 @@ def _rule_with_auto_rate(problem, plan, state, result, monitor):
     metric = None
     curvature = typical_curvature(problem)
     if plan.rule.limit is None:
-        plan.schedule = Adaptive(0.1 * _size_of_target(problem))
+        plan.schedule = Adaptive(0.1 * _size_of_step(problem, plan))
     elif plan.preconditioner == "gram":
         metric = Gram([problem.hessian_bound(curvature)])
         plan.schedule = Constant(1.0) if problem.loss.curvature else Adaptive(0.3)

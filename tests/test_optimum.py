@@ -530,3 +530,16 @@ def objective_at(model, peer, X, y):
     model = copy.copy(model)
     model.coef_, model.intercept_ = peer.coef_, np.broadcast_to(peer.intercept_, len(peer.coef_))
     return objective(model, X, y)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "poisson", "absolute_error", "log_loss", "hinge"])
+@pytest.mark.parametrize("solver", ["gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"])
+@pytest.mark.parametrize("columns", [plain, unscaled, collinear])
+def test_every_update_rule_with_automatic_rate_comes_near_the_optimum(columns, solver, loss):
+    X, y = problem(columns, loss)
+    Ours = GDClassifier if loss in ("log_loss", "hinge") else GDRegressor
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = Ours(loss=loss, solver=solver).fit(X, y)
+    exact = solver in ("gd", "momentum", "nesterov") and loss in ("squared_error", "log_loss")
+    assert_optimal(model, X, y, best_of(model, X, y), tol=1e-6 if exact else 0.02)
