@@ -141,6 +141,14 @@ class LinearProblem:
         """Whether the Hessian over all classes at once, of k (d + 1) rows, is cheap enough."""
         return self.loss.coupled and self.k * (self.d + 1) <= SOFTMAX_LIMIT
 
+    @property
+    def passes_per_hessian(self):
+        """What `local_hessians` costs, in passes over the data: measured, Gram matrices being BLAS's."""
+        if not self.loss.coupled:
+            return self.d / 32
+        grams = self.k * (self.k + 1) / 2 if self.small_softmax else self.k
+        return grams * self.d / 64
+
     def local_hessians(self, curvature):
         """Hessian at the point whose row curvatures (k, m) `value_and_grad` has told.
 

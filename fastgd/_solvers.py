@@ -114,7 +114,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     Limited-memory BFGS (Liu & Nocedal 1989) from the Gram metric instead of a multiple of the
     identity, t by backtracking. Where the loss's curvature is far from what the metric assumes, the
     pairs do not make up for it: then the metric is taken anew from the local curvature, as soon as the
-    passes that this saves are worth its cost of about d / 16 passes.
+    passes that this saves are worth its cost.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     value, gradient = problem.value_and_grad(u, H)
     start = value
     base, damping = None, 1e-4
-    passes_per_metric = problem.d * (problem.k + 1 if problem.small_softmax else 1) / 16
+    passes_per_metric = problem.passes_per_hessian
     slack = 1 + min(10.0, 4 * passes_per_metric)  # for what the pairs will do better than they have done
     # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
     blocks_only = problem.loss.coupled and not (refresh and problem.small_softmax)

@@ -55,16 +55,15 @@
          const real q = (t > 0 ? 1 : e) / (1 + e); const real v = (t > 0 ? e : 1) / (1 + e),       \
          2 * v * v, -4 * y * q * v * v, 4 * q * q * v * v)
 
-/* Of one row, in double: returns the value. */
-#define FASTGD_DEFINE_POINT(name, common, VALUE, SLOPE, CURVATURE)                                 \
-    static double name##_point(double z, double y, const double *p, double *slope)                 \
+/* The slope of one row, in double. */
+#define FASTGD_DEFINE_SLOPE(name, common, VALUE, SLOPE, CURVATURE)                                 \
+    static double name##_slope(double z, double y, const double *p)                                \
     {                                                                                              \
         typedef double real;                                                                       \
         const real p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3];                                     \
         (void)p0, (void)p1, (void)p2, (void)p3;                                                    \
         common;                                                                                    \
-        *slope = SLOPE;                                                                            \
-        return VALUE;                                                                              \
+        return SLOPE;                                                                              \
     }
 
 /* Over a block of n rows: value[i], slope[i] and, unless NULL, curvature[i]. */
@@ -90,7 +89,7 @@
             }                                                                                      \
     }
 #define FASTGD_DEFINE_LOSS(name, ...)                                                              \
-    FASTGD_DEFINE_POINT(name, __VA_ARGS__)                                                         \
+    FASTGD_DEFINE_SLOPE(name, __VA_ARGS__)                                                         \
     FASTGD_DEFINE_LOSS_OF(name, double, f64, __VA_ARGS__)                                          \
     FASTGD_DEFINE_LOSS_OF(name, float, f32, __VA_ARGS__)
 #pragma GCC diagnostic push
@@ -157,15 +156,15 @@ FASTGD_DEFINE_SOFTMAX(float, f32)
 
 typedef void (*block_f64)(ptrdiff_t, const double *, const double *, const double *, double *, double *, double *);
 typedef void (*block_f32)(ptrdiff_t, const float *, const float *, const double *, float *, float *, float *);
-typedef double (*point_loss)(double z, double y, const double *params, double *slope);
+typedef double (*slope_function)(double z, double y, const double *params);
 typedef struct {
     const char *name;
-    point_loss point;
+    slope_function slope;
     block_f64 f64;
     block_f32 f32;
 } loss_entry;
 
-#define FASTGD_LIST_LOSS(name, ...) {#name, name##_point, name##_f64, name##_f32},
+#define FASTGD_LIST_LOSS(name, ...) {#name, name##_slope, name##_f64, name##_f32},
 static const loss_entry LOSSES[] = {FASTGD_LOSSES(FASTGD_LIST_LOSS)};
 enum { N_LOSSES = sizeof(LOSSES) / sizeof(LOSSES[0]) };
 #endif

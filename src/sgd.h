@@ -11,7 +11,26 @@
 #include "losses.h"
 #include "simd.h"
 
-enum { SHORT_ROW = 64, ROWS_AHEAD = 6 };
+enum { SHORT_ROW = 64, ROWS_AHEAD = 6, MET = 128 };
+
+/* A step waits for its slope. The logistic one is written again for latency, with libm's exp, whose
+ * tables make a single value sooner than exp_f64 does. */
+static double logistic_slope(double z, double y, const double *p)
+{
+    (void)p;
+    return -y / (1 + exp(y * z));
+}
+
+/* Losses of the rows met, evaluated a block at a time, off the chain: sum_i s_i loss(z_i, y_i) */
+static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const double *z,
+                            const double *y, const double *s)
+{
+    double value[MET], slope[MET], total = 0;
+    LOSSES[loss].f64(n, z, y, params, value, slope, NULL);
+    for (ptrdiff_t i = 0; i < n; ++i)
+        total += s[i] != 0 ? s[i] * value[i] : 0;
+    return total;
+}
 
 #define FASTGD_DEFINE_SGD(real, sfx, SMALLEST)                                                     \
     static double sgd_rows_##sfx(const real *X, ptrdiff_t ld, ptrdiff_t d, const real *Y,          \
@@ -19,9 +38,11 @@ enum { SHORT_ROW = 64, ROWS_AHEAD = 6 };
                                  const double *steps, int loss, const double *params, double l2,   \
                                  int fit_intercept, real *v, double *intercept)                    \
     {                                                                                              \
-        const point_loss evaluate = LOSSES[loss].point;                                            \
+        const int logistic = LOSSES[loss].slope == log_loss_slope;                                 \
+        const slope_function slope_at = logistic ? logistic_slope : LOSSES[loss].slope;     \
+        double z_met[MET], y_met[MET], s_met[MET];                                                 \
         const int look_ahead = d <= SHORT_ROW;                                                     \
-        double scale = 1, b = *intercept, total = 0, slope, raw = dot_##sfx(d, X + order[0] * ld, v); \
+        double scale = 1, b = *intercept, total = 0, raw = dot_##sfx(d, X + order[0] * ld, v);     \
         for (ptrdiff_t i = 0; i < n; ++i) {                                                        \
             const real *x = X + order[i] * ld;                                                     \
             const real *next = i + 1 < n ? X + order[i + 1] * ld : x;                              \
@@ -31,10 +52,14 @@ enum { SHORT_ROW = 64, ROWS_AHEAD = 6 };
             if (look_ahead)                                                                        \
                 dot2_##sfx(d, next, v, x, &ahead, &cross);                                         \
             const double s = weight ? weight[order[i]] : 1, a = steps[i];                          \
-            const double value = evaluate(scale * raw + b, Y[order[i]], params, &slope);           \
-            total += s != 0 ? s * value : 0;                                                       \
-            slope = slope > 1e12 ? 1e12 : slope < -1e12 ? -1e12 : slope;                           \
-            const double change = s != 0 ? -a * slope * s : 0;                                     \
+            const double y = Y[order[i]], z = scale * raw + b;                                     \
+            double slope = slope_at(z, y, params);                                                 \
+            z_met[i % MET] = z, y_met[i % MET] = y, s_met[i % MET] = s;                            \
+            if (i % MET == MET - 1 || i == n - 1)                                                  \
+                total += sum_of_losses(loss, params, i % MET + 1, z_met, y_met, s_met);            \
+            if (!(slope <= 1e12 && slope >= -1e12)) /* a branch, as it is never taken: no latency */ \
+                slope = slope > 0 ? 1e12 : slope < 0 ? -1e12 : slope;                              \
+            double inverse = 1;                                                                    \
             if (l2 != 0) {                                                                         \
                 const double shrink = 1 - a * l2;                                                  \
                 scale *= shrink > 0 ? shrink : 0;                                                  \
@@ -44,9 +69,10 @@ enum { SHORT_ROW = 64, ROWS_AHEAD = 6 };
                     ahead *= (real)scale;                                                          \
                     scale = 1;                                                                     \
                 }                                                                                  \
+                inverse = 1 / scale;                                                               \
             }                                                                                      \
-            const double c = change / scale;                                                       \
-            if (change != 0)                                                                       \
+            const double change = s != 0 ? (-a * s) * slope : 0, c = change * inverse;             \
+            if (look_ahead || change != 0) /* short rows: less than a mispredicted branch */       \
                 axpy_##sfx(d, (real)c, x, v);                                                      \
             if (fit_intercept)                                                                     \
                 b += change;                                                                       \

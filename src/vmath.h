@@ -22,19 +22,13 @@ static inline double exp_f64(double x)
     const uint64_t half = k >> 1;
     s1.u = (half - 2048 + 1023) << 52;
     s2.u = (k - half - 2048 + 1023) << 52;
-    double p = 1.0 / 6227020800.0;
-    p = p * r + 1.0 / 479001600.0;
-    p = p * r + 1.0 / 39916800.0;
-    p = p * r + 1.0 / 3628800.0;
-    p = p * r + 1.0 / 362880.0;
-    p = p * r + 1.0 / 40320.0;
-    p = p * r + 1.0 / 5040.0;
-    p = p * r + 1.0 / 720.0;
-    p = p * r + 1.0 / 120.0;
-    p = p * r + 1.0 / 24.0;
-    p = p * r + 1.0 / 6.0;
-    p = p * r + 0.5;
-    p = 1.0 + (r + r * r * p);
+    /* in pairs (Estrin): the latency of a single exp is what a stochastic step waits for */
+    const double r2 = r * r, r4 = r2 * r2;
+    const double low = (0.5 + r * (1.0 / 6.0)) + r2 * (1.0 / 24.0 + r * (1.0 / 120.0));
+    const double middle = (1.0 / 720.0 + r * (1.0 / 5040.0)) + r2 * (1.0 / 40320.0 + r * (1.0 / 362880.0));
+    const double high = (1.0 / 3628800.0 + r * (1.0 / 39916800.0)) +
+                        r2 * (1.0 / 479001600.0 + r * (1.0 / 6227020800.0));
+    const double p = 1.0 + (r + r2 * (low + r4 * (middle + r4 * high)));
     return p * s1.d * s2.d;
 }
 
