@@ -7,6 +7,10 @@ Z and R are output-major: row i of output c is Z[c * n + i].
 """
 
 from cython cimport floating
+
+cdef extern from *:
+    void prefetch "__builtin_prefetch"(const void* address) noexcept nogil
+
 from simd cimport axpy, axpy4, dot, dot4
 
 
@@ -60,6 +64,12 @@ cdef inline void forward(
         j = 0
         while j + 4 <= d:
             x0 = X + j * ld + first
+            if j + 12 <= d:  # every column is on a page of its own, which no hardware foresees
+                for c in range(8, 12):
+                    i = 0
+                    while i < n:
+                        prefetch(x0 + c * ld + i)
+                        i += 8 if floating is double else 16
             for c in range(k):
                 axpy4(n, W + c * (d + 1) + j, x0, x0 + ld, x0 + 2 * ld, x0 + 3 * ld, Z + c * n)
             j += 4

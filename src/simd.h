@@ -22,10 +22,10 @@ typedef float vec_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(4
     static inline real sum_lanes_##sfx(vec v)                                                    \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real) };                                                 \
-        real s = 0;                                                                              \
-        for (int l = 0; l < L; ++l)                                                              \
-            s += v[l];                                                                           \
-        return s;                                                                                \
+        for (int half = L / 2; half; half /= 2) /* a tree: log2(L) additions in a row */         \
+            for (int l = 0; l < half; ++l)                                                       \
+                v[l] += v[l + half];                                                             \
+        return v[0];                                                                             \
     }                                                                                            \
     /* sum_j x_j w_j */                                                                          \
     static inline real dot_##sfx(ptrdiff_t n, const real *x, const real *w)                      \
