@@ -157,15 +157,21 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         calm = 0 if open_.any() else calm + 1
         result.gap = float(gap.sum())
         if calm == 2 or not gap.any():  # the pairs' estimate can be lucky once
-            result.reason = monitor.report(value.sum(), theta) or "converged"
-            return
+            reason = monitor.report(value.sum(), theta)
+            if reason or tol is not None:
+                result.reason = reason or "converged"
+                return
+            continue  # tol=None runs all iterations
         direction *= open_ | (calm > 0)
         H_new = None if H is None else np.empty_like(H)
         found = _backtrack(problem, u, direction, value, slope[:, 0], H_new, ~open_[:, 0])
         if found is None:
             if fresh or not (refresh or pairs):  # rounding is all that is left
-                result.reason = monitor.report(value.sum(), theta) or "converged"
-                return
+                reason = monitor.report(value.sum(), theta)
+                if reason or tol is not None:
+                    result.reason = reason or "converged"
+                    return
+                continue
             pairs, metric = [], None if refresh else metric
             continue
         step, value_new, gradient_new, tries = found
