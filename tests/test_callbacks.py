@@ -207,4 +207,5 @@ def test_ctrl_c_ends_a_long_fit_within_a_second(Ours, mode):
     assert time.perf_counter() - pressed[0] < 1
     assert model.stop_reason_ == "interrupted"
     assert np.isfinite(model.coef_).all()
-    assert model.score(X, y) > -1  # usable; how good depends on how far it came
+    # single rows need some epochs to reach this: 1 gives 0.0 to 0.15, 10 give 0.24 (measured)
+    assert model.score(X, y) > (0.2 if model.n_iter_ >= 10 else -0.5)
