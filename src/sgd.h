@@ -2,9 +2,11 @@
  *
  * w = scale * v, so that the L2 shrinkage is one multiplication. What limits short rows is not
  * arithmetic but the chain prediction -> slope -> update -> next prediction. It is cut short: while
- * row i waits for its slope, the next row is multiplied with v as it still is and with row i, since
+ * row i waits for its slope g, the next row is multiplied with v as it still is and with row i:
  *
- *     x_{i+1} . (v + c x_i) = x_{i+1} . v + c (x_{i+1} . x_i).
+ *     z_{i+1} = scale (x_{i+1} . v) + b - a g (x_{i+1} . x_i + 1),
+ *
+ * one multiplication and one addition after g.
  */
 #ifndef FASTGD_SGD_H
 #define FASTGD_SGD_H
@@ -39,10 +41,10 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
                                  int fit_intercept, real *v, double *intercept)                    \
     {                                                                                              \
         const int logistic = LOSSES[loss].slope == log_loss_slope;                                 \
-        const slope_function slope_at = logistic ? logistic_slope : LOSSES[loss].slope;     \
+        const slope_function slope_at = logistic ? logistic_slope : LOSSES[loss].slope;            \
         double z_met[MET], y_met[MET], s_met[MET];                                                 \
         const int look_ahead = d <= SHORT_ROW;                                                     \
-        double scale = 1, b = *intercept, total = 0, raw = dot_##sfx(d, X + order[0] * ld, v);     \
+        double scale = 1, b = *intercept, total = 0, z = dot_##sfx(d, X + order[0] * ld, v) + b;   \
         for (ptrdiff_t i = 0; i < n; ++i) {                                                        \
             const real *x = X + order[i] * ld;                                                     \
             const real *next = i + 1 < n ? X + order[i + 1] * ld : x;                              \
@@ -51,14 +53,7 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
             real ahead = 0, cross = 0;                                                             \
             if (look_ahead)                                                                        \
                 dot2_##sfx(d, next, v, x, &ahead, &cross);                                         \
-            const double s = weight ? weight[order[i]] : 1, a = steps[i];                          \
-            const double y = Y[order[i]], z = scale * raw + b;                                     \
-            double slope = slope_at(z, y, params);                                                 \
-            z_met[i % MET] = z, y_met[i % MET] = y, s_met[i % MET] = s;                            \
-            if (i % MET == MET - 1 || i == n - 1)                                                  \
-                total += sum_of_losses(loss, params, i % MET + 1, z_met, y_met, s_met);            \
-            if (!(slope <= 1e12 && slope >= -1e12)) /* a branch, as it is never taken: no latency */ \
-                slope = slope > 0 ? 1e12 : slope < 0 ? -1e12 : slope;                              \
+            const double s = weight ? weight[order[i]] : 1, a = steps[i], y = Y[order[i]];         \
             double inverse = 1;                                                                    \
             if (l2 != 0) {                                                                         \
                 const double shrink = 1 - a * l2;                                                  \
@@ -71,12 +66,21 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
                 }                                                                                  \
                 inverse = 1 / scale;                                                               \
             }                                                                                      \
-            const double change = s != 0 ? (-a * s) * slope : 0, c = change * inverse;             \
-            if (look_ahead || change != 0) /* short rows: less than a mispredicted branch */       \
-                axpy_##sfx(d, (real)c, x, v);                                                      \
+            const double factor = -a * s, base = scale * ahead + b;                                \
+            const double gain = factor * (cross + (fit_intercept ? 1 : 0));                        \
+            double slope = slope_at(z, y, params);                                                 \
+            if (!(slope <= 1e12 && slope >= -1e12)) /* never taken: a branch has no latency */      \
+                slope = slope > 0 ? 1e12 : slope < 0 ? -1e12 : slope;                              \
+            if (s == 0) /* an absent row, even where its prediction overflowed */                  \
+                slope = 0;                                                                         \
+            z_met[i % MET] = z, y_met[i % MET] = y, s_met[i % MET] = s;                            \
+            if (i % MET == MET - 1 || i == n - 1)                                                  \
+                total += sum_of_losses(loss, params, i % MET + 1, z_met, y_met, s_met);            \
+            if (look_ahead || slope != 0) /* short rows: less than a mispredicted branch */        \
+                axpy_##sfx(d, (real)(factor * inverse * slope), x, v);                             \
             if (fit_intercept)                                                                     \
-                b += change;                                                                       \
-            raw = look_ahead ? ahead + c * cross : dot_##sfx(d, next, v);                          \
+                b += factor * slope;                                                               \
+            z = look_ahead ? base + gain * slope : scale * dot_##sfx(d, next, v) + b;              \
         }                                                                                          \
         for (ptrdiff_t j = 0; j < d; ++j)                                                          \
             v[j] *= (real)scale;                                                                   \
