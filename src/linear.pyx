@@ -60,17 +60,20 @@ cdef void pass_over_chunk(
     cdef floating* Z = G + size
     cdef floating* R = Z + k * block
     cdef floating* scratch = R + k * block
-    cdef Py_ssize_t first = start, n, j
+    cdef Py_ssize_t first = start, n = block, j
+    if layout.by_columns:  # the first block ends where a cache line does, and so do the others
+        n -= (<size_t> (X + start) // sizeof(floating)) % (64 // sizeof(floating))
     while first < stop:
-        n = min(block, stop - first)
+        n = min(n, stop - first)
         forward(X, layout, NULL, first, n, k, W, Z)
         loss_block(loss, params, k, n, Z, Y + first, m, weight + first if weight != NULL else NULL,
                    total, R, H + first if H != NULL else NULL, m, scratch)
         memset(G, 0, size * sizeof(floating))
-        backward(X, layout, NULL, first, n, k, R, G)
+        backward(X, layout, NULL, first, n, k, R, G, min(block, stop - first - n))
         for j in range(size):
             gradient[j] += G[j]
         first += n
+        n = block
 
 
 cdef class Pass:

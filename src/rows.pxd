@@ -9,7 +9,7 @@ Z and R are output-major: row i of output c is Z[c * n + i].
 from cython cimport floating
 
 cdef extern from *:
-    void prefetch "__builtin_prefetch"(const void* address) noexcept nogil
+    void prefetch "__builtin_prefetch"(const void* address, int write, int locality) noexcept nogil
 
 from simd cimport axpy, axpy4, dot, dot4
 
@@ -37,11 +37,19 @@ cdef inline Layout layout_of(X) except *:
 
 
 cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexcept nogil:
-    """As many rows as a second-level cache holds comfortably beside W and G."""
-    cdef Py_ssize_t bytes_per_row = max(layout.d, 1) * itemsize
-    if layout.by_columns:  # every column is a stream of its own: it should last for some cache lines
-        return min(1024, max(32, 262144 // bytes_per_row)) // 4 * 4
-    return min(256, max(8, 131072 // bytes_per_row)) // 4 * 4
+    """As many rows as a second-level cache holds comfortably beside W, G and the next block."""
+    cdef Py_ssize_t d = max(layout.d, 1)
+    if layout.by_columns:  # a strip of each column: some cache lines long, yet all of them in cache
+        return (256 if d > 512 else max(512, 40960 // d)) // itemsize // 4 * 4
+    return min(256, max(8, 131072 // (d * itemsize))) // 4 * 4
+
+
+cdef inline void fetch(const floating* x, Py_ssize_t n) noexcept nogil:
+    """Ask for x[:n], to be in the second-level cache by the time it is needed."""
+    cdef Py_ssize_t i = 0
+    while i < n:
+        prefetch(x + i, 0, 2)
+        i += 8 if floating is double else 16
 
 
 cdef inline void forward(
@@ -64,12 +72,6 @@ cdef inline void forward(
         j = 0
         while j + 4 <= d:
             x0 = X + j * ld + first
-            if j + 12 <= d:  # every column is on a page of its own, which no hardware foresees
-                for c in range(8, 12):
-                    i = 0
-                    while i < n:
-                        prefetch(x0 + c * ld + i)
-                        i += 8 if floating is double else 16
             for c in range(k):
                 axpy4(n, W + c * (d + 1) + j, x0, x0 + ld, x0 + 2 * ld, x0 + 3 * ld, Z + c * n)
             j += 4
@@ -103,9 +105,12 @@ cdef inline void forward(
 
 cdef inline void backward(
     const floating* X, Layout* layout, const Py_ssize_t* order, Py_ssize_t first, Py_ssize_t n,
-    Py_ssize_t k, const floating* R, floating* G,
+    Py_ssize_t k, const floating* R, floating* G, Py_ssize_t ahead=0,
 ) noexcept nogil:
-    """G[c] += sum_i R[c, i] (x_i, 1) for the same rows."""
+    """G[c] += sum_i R[c, i] (x_i, 1) for the same rows.
+
+    This block being in cache already, memory is free meanwhile to send the `ahead` rows after it.
+    """
     cdef Py_ssize_t c, i, j, d = layout.d, ld = layout.ld
     cdef const floating* x0
     cdef const floating* x1
@@ -121,6 +126,8 @@ cdef inline void backward(
         j = 0
         while j + 4 <= d:
             x0 = X + j * ld + first
+            for i in range(4):
+                fetch(x0 + i * ld + n, ahead)
             for c in range(k):
                 dot4(n, x0, x0 + ld, x0 + 2 * ld, x0 + 3 * ld, R + c * n, part)
                 g = G + c * (d + 1) + j
@@ -138,6 +145,9 @@ cdef inline void backward(
         x1 = X + (order[first + i + 1] if order != NULL else first + i + 1) * ld
         x2 = X + (order[first + i + 2] if order != NULL else first + i + 2) * ld
         x3 = X + (order[first + i + 3] if order != NULL else first + i + 3) * ld
+        if i + 4 <= ahead and d * sizeof(floating) <= 2048:  # longer rows the hardware foresees
+            for c in range(4):
+                fetch(X + (first + n + i + c) * ld, d)
         for c in range(k):
             axpy4(d, R + c * n + i, x0, x1, x2, x3, G + c * (d + 1))
         i += 4
