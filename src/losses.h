@@ -13,9 +13,6 @@
 #include <stddef.h>
 #include "vmath.h"
 
-#define EXP(x) _Generic((x), float: exp_f32, default: exp_f64)(x)
-#define LOG1P_UNIT(x) _Generic((x), float: log1p_unit_f32, default: log1p_unit_f64)(x)
-#define ABS(x) _Generic((x), float: fabsf, default: fabs)(x)
 #define POSITIVE(x) ((x) > 0 ? (x) : 0)
 #define CLIP(x, lo, hi) ((x) < (lo) ? (lo) : (x) > (hi) ? (hi) : (x))
 /* max(0, u) with its corner rounded over a width mu (Huber's smoothing), and its slope */

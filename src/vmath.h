@@ -1,58 +1,114 @@
-/* exp and log(1 + t) without branches or calls, so that a loop over rows becomes vector code.
+/* exp, expm1, tanh and log(1 + t) without branches or calls, so that a loop over rows becomes vector code.
  *
- * exp: x = n ln 2 + r with |r| <= ln(2)/2, a Taylor polynomial in r, and 2^n assembled from bits in
- * two factors so that denormal results and the last binade come out right. NaN stays NaN: every
- * comparison with it is false. Overflow gives inf, underflow 0.
+ * x = n ln 2 + r with |r| <= ln(2)/2; exp(r) - 1 is a Taylor polynomial; 2^n is assembled from bits.
+ * NaN stays NaN: every comparison with it is false. Overflow gives inf, underflow 0.
  */
 #ifndef FASTGD_VMATH_H
 #define FASTGD_VMATH_H
+#include <math.h>
 #include <stdint.h>
 
-static inline double exp_f64(double x)
+#define EXP(x) _Generic((x), float: exp_f32, default: exp_f64)(x)
+#define EXPM1_NARROW(x) _Generic((x), float: expm1_narrow_f32, default: expm1_narrow_f64)(x)
+#define TANH(x) _Generic((x), float: tanh_f32, default: tanh_f64)(x)
+#define LOG1P_UNIT(x) _Generic((x), float: log1p_unit_f32, default: log1p_unit_f64)(x)
+#define ABS(x) _Generic((x), float: fabsf, default: fabs)(x)
+
+/* x = n ln 2 + r; the bits of n are the low ones of `bits` minus those of the shifter, which leaves
+ * round(x / ln 2) there when it is added. */
+#define REDUCE_F64(x)                                                                              \
+    union { double d; uint64_t u; } bits;                                                          \
+    bits.d = (x) * 0x1.71547652b82fep0 + 0x1.8p52;                                                  \
+    const double n = bits.d - 0x1.8p52;                                                            \
+    const double r = ((x) - n * 0x1.62e42fefa3800p-1) - n * 0x1.ef35793c76730p-45;                  \
+    const uint64_t shifter = 0x4338000000000000u
+#define REDUCE_F32(x)                                                                              \
+    union { float f; uint32_t u; } bits;                                                           \
+    bits.f = (x) * 0x1.715476p0f + 0x1.8p23f;                                                       \
+    const float n = bits.f - 0x1.8p23f;                                                            \
+    const float r = ((x) - n * 0x1.62e400p-1f) - n * 0x1.7f7d1cp-20f;                               \
+    const uint32_t shifter = 0x4b400000u
+
+/* exp(r) - 1 for |r| <= ln(2)/2, in pairs (Estrin): fewer steps wait for each other */
+static inline double expm1_near_zero_f64(double r)
 {
-    const double shifter = 0x1.8p52; /* adding it leaves round(x) in the low bits */
-    x = x < -745.2 ? -745.2 : x;
-    x = x > 709.8 ? 709.8 : x;
-    union { double d; uint64_t u; } t, s1, s2;
-    t.d = x * 0x1.71547652b82fep0 + shifter;
-    const double n = t.d - shifter;
-    const double r = (x - n * 0x1.62e42fefa3800p-1) - n * 0x1.ef35793c76730p-45;
-    /* n + 4096, halved without an arithmetic shift, which AVX2 lacks for 64 bits */
-    const uint64_t k = t.u - 0x4338000000000000u + 4096;
-    const uint64_t half = k >> 1;
-    s1.u = (half - 2048 + 1023) << 52;
-    s2.u = (k - half - 2048 + 1023) << 52;
-    /* in pairs (Estrin): the latency of a single exp is what a stochastic step waits for */
     const double r2 = r * r, r4 = r2 * r2;
     const double low = (0.5 + r * (1.0 / 6.0)) + r2 * (1.0 / 24.0 + r * (1.0 / 120.0));
     const double middle = (1.0 / 720.0 + r * (1.0 / 5040.0)) + r2 * (1.0 / 40320.0 + r * (1.0 / 362880.0));
     const double high = (1.0 / 3628800.0 + r * (1.0 / 39916800.0)) +
                         r2 * (1.0 / 479001600.0 + r * (1.0 / 6227020800.0));
-    const double p = 1.0 + (r + r2 * (low + r4 * (middle + r4 * high)));
-    return p * s1.d * s2.d;
+    return r + r2 * (low + r4 * (middle + r4 * high));
 }
 
-static inline float exp_f32(float x)
+static inline float expm1_near_zero_f32(float r)
 {
-    const float shifter = 0x1.8p23f;
-    x = x < -104.0f ? -104.0f : x;
-    x = x > 88.8f ? 88.8f : x;
-    union { float f; uint32_t u; } t, s1, s2;
-    t.f = x * 0x1.715476p0f + shifter;
-    const float n = t.f - shifter;
-    const float r = (x - n * 0x1.62e400p-1f) - n * 0x1.7f7d1cp-20f;
-    const uint32_t k = t.u - 0x4b400000u + 512;
-    const uint32_t half = k >> 1;
-    s1.u = (half - 256 + 127) << 23;
-    s2.u = (k - half - 256 + 127) << 23;
     float p = 1.0f / 5040.0f;
     p = p * r + 1.0f / 720.0f;
     p = p * r + 1.0f / 120.0f;
     p = p * r + 1.0f / 24.0f;
     p = p * r + 1.0f / 6.0f;
     p = p * r + 0.5f;
-    p = 1.0f + (r + r * r * p);
-    return p * s1.f * s2.f;
+    return r + r * r * p;
+}
+
+/* 2^n in two factors, so that denormal results and the last binade come out right */
+static inline double exp_f64(double x)
+{
+    x = x < -745.2 ? -745.2 : x;
+    x = x > 709.8 ? 709.8 : x;
+    REDUCE_F64(x);
+    union { double d; uint64_t u; } s1, s2;
+    /* n + 4096, halved without an arithmetic shift, which AVX2 lacks for 64 bits */
+    const uint64_t k = bits.u - shifter + 4096, half = k >> 1;
+    s1.u = (half - 2048 + 1023) << 52;
+    s2.u = (k - half - 2048 + 1023) << 52;
+    return (1.0 + expm1_near_zero_f64(r)) * s1.d * s2.d;
+}
+
+static inline float exp_f32(float x)
+{
+    x = x < -104.0f ? -104.0f : x;
+    x = x > 88.8f ? 88.8f : x;
+    REDUCE_F32(x);
+    union { float f; uint32_t u; } s1, s2;
+    const uint32_t k = bits.u - shifter + 512, half = k >> 1;
+    s1.u = (half - 256 + 127) << 23;
+    s2.u = (k - half - 256 + 127) << 23;
+    return (1.0f + expm1_near_zero_f32(r)) * s1.f * s2.f;
+}
+
+/* exp(x) - 1 up to x = 40 (float32: 20): 2^n (exp(r) - 1) + (2^n - 1), exact where x is small */
+static inline double expm1_narrow_f64(double x)
+{
+    x = x < -40.0 ? -40.0 : x;
+    x = x > 40.0 ? 40.0 : x;
+    REDUCE_F64(x);
+    union { double d; uint64_t u; } s;
+    s.u = (bits.u - shifter + 1023) << 52;
+    return s.d * expm1_near_zero_f64(r) + (s.d - 1.0);
+}
+
+static inline float expm1_narrow_f32(float x)
+{
+    x = x < -20.0f ? -20.0f : x;
+    x = x > 20.0f ? 20.0f : x;
+    REDUCE_F32(x);
+    union { float f; uint32_t u; } s;
+    s.u = (bits.u - shifter + 127) << 23;
+    return s.f * expm1_near_zero_f32(r) + (s.f - 1.0f);
+}
+
+/* tanh |x| = e / (e + 2) with e = exp(2 |x|) - 1; it is one long before e is clipped */
+static inline double tanh_f64(double x)
+{
+    const double e = expm1_narrow_f64(2.0 * fabs(x));
+    return copysign(e / (e + 2.0), x);
+}
+
+static inline float tanh_f32(float x)
+{
+    const float e = expm1_narrow_f32(2.0f * fabsf(x));
+    return copysignf(e / (e + 2.0f), x);
 }
 
 /* log(1 + t) for 0 <= t <= 1: 2 artanh(s) with s = t / (2 + t) <= 1/3 */
