@@ -1,7 +1,7 @@
 """What GDRegressor and GDClassifier share: validate, encode, hand over, store.
 
 Data come in by scikit-learn's rules and leave as X (m, d), Y (k, m) and weights for the problem; the
-parameters come back as theta (k, d + 1). Nothing here computes.
+parameters come back as theta: (k, d + 1), or (p,) of a network. Nothing here computes.
 """
 
 import copy
@@ -16,9 +16,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._callbacks import CallbackSupportMixin, IterationTasks
 from ._coordinates import column_means_and_variances
-from ._descent import minimise, one_epoch, set_scales
+from ._descent import minimise, one_epoch, set_scales, start
 from ._linear import LinearProblem
 from ._monitor import Monitor
+from ._network import Architecture, NetworkProblem
 from ._optimizers import RULES
 from ._plan import make_plan
 from ._threads import effective_n_threads
@@ -26,6 +27,7 @@ from ._threads import effective_n_threads
 ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
 SCHEDULES = ("auto", "constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
 DTYPES = (np.float64, np.float32)
+LEARNED = ("coef_", "intercept_", "coefs_", "intercepts_", "batch_norms_", "gradient_norms_")
 
 
 def all_or_nothing(method):
@@ -82,7 +84,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
     # ---- the two ways of training -------------------------------------------------------------
 
     def _fit(self, X, y, coef_init, intercept_init, sample_weight, X_val, y_val, sample_weight_val):
-        warm = self.warm_start and hasattr(self, "coef_")
+        warm = self.warm_start and hasattr(self, "_training")
         X, y = self._validate_X_y(X, y, reset=True)
         classes = self._find_classes(y)
         loss, k = self._make_loss(classes, y)
@@ -93,18 +95,15 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         if self.early_stopping and validation is None:
             X, y, weight, validation = self._split(X, y, weight)
         plan = make_plan(self, loss, *X.shape)
-        problem = LinearProblem(
-            *self._encode(X, y, classes, weight, plan), loss, plan.penalty, k=k,
-            fit_intercept=self.fit_intercept, n_threads=n_threads,
-        )  # fmt: skip
+        problem = self._problem(*self._encode(X, y, classes, weight, plan), loss, plan, k, n_threads)
 
-        theta, state = self._initial_theta(warm, coef_init, intercept_init, k, X.shape[1]), None
+        theta, state = self._initial_theta(problem, warm, coef_init, intercept_init), None
         if warm and coef_init is None and intercept_init is None:
             state = self._resumable(plan, theta, X.dtype)
         flat = self._flat_output(y)
 
         def attributes(theta):
-            return self._learned(theta, X.dtype, flat) | self._classes_attribute(classes)
+            return self._learned(problem, theta, flat) | self._classes_attribute(classes)
 
         tasks = IterationTasks.make(
             self, X_all, y_all, None if metadata is None else {"sample_weight": metadata},
@@ -113,7 +112,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         monitor = Monitor(
             max_iter=self.max_iter,
             verbose=self.verbose,
-            score=None if validation is None else self._scorer(validation, loss, classes),
+            score=None if validation is None else self._scorer(problem, validation, classes),
             keep_best=self.early_stopping,
             patience=self.n_iter_no_change if self.early_stopping and self.tol is not None else None,
             tol=self.tol or 0.0,
@@ -129,7 +128,10 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         self.n_iter_ = monitor.n_iter
         self.t_ = float(state.t if state is not None else monitor.n_iter + 1)
         self.stop_reason_ = result.reason
-        self._training = {"state": state, "rng": rng, "theta": theta, "moments": None}
+        self._training = {"state": state, "rng": rng, "theta": theta, "flat": flat}
+        self._training["coordinates"] = problem.coordinates if plan.hidden else None
+        if plan.hidden:
+            problem.warn_of_vanished_gradients()
         if validation is not None:
             self.validation_scores_ = monitor.scores
         else:
@@ -137,42 +139,82 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
-        first = not hasattr(self, "coef_")
+        first = not hasattr(self, "_training")
         X, y = self._validate_X_y(X, y, reset=first)
         classes = self._find_classes(y, classes if first else self._seen_classes(classes))
         loss, k = self._make_loss(classes, y)
         weight = self._weights(X, y, classes, sample_weight, allow_all_zero=True)
         plan = make_plan(self, loss, *X.shape, streaming=True)
-        problem = LinearProblem(
-            *self._encode(X, y, classes, weight, plan), loss, plan.penalty, k=k,
-            fit_intercept=self.fit_intercept, n_threads=effective_n_threads(self.n_jobs),
-        )  # fmt: skip
+        n_threads = effective_n_threads(self.n_jobs)
+        problem = self._problem(*self._encode(X, y, classes, weight, plan), loss, plan, k, n_threads)
         if first:
-            training = {"state": None, "theta": None, "moments": None}
+            training = {"state": None, "theta": None, "flat": self._flat_output(y)}
             training["rng"] = check_random_state(self.random_state)
+        else:
+            training = copy.deepcopy(self._training)
+            self._check_same_model(problem, training["theta"])
+        moments = None
+        if plan.hidden:
+            self._set_coordinates(problem, plan, training)
+        elif plan.auto_rate or plan.preconditioner == "diag":
+            training["moments"] = _merge_moments(training.get("moments"), problem)
+            n, mean, square = training["moments"]
+            moments = mean, square / n
+        if moments is not None or plan.hidden:
+            set_scales(problem, plan, moments=moments)
+        theta = training["theta"]
+        if first and plan.hidden:
+            theta = problem.coordinates.to_theta(start(problem, plan, training["rng"]))
+        elif first:
             theta = np.zeros((k, X.shape[1] + 1))
             if plan.auto_rate and self.fit_intercept and loss.log_link:
                 theta[:, -1] = loss.baseline(problem.Y, problem.weight)
-        else:
-            training = copy.deepcopy(self._training)
-            theta = training["theta"]
-            if len(theta) != k:
-                raise ValueError(f"y has {k} outputs, {len(theta)} were seen before.")
-        if plan.auto_rate or plan.preconditioner == "diag":
-            training["moments"] = _merge_moments(training["moments"], problem)
-            n, mean, square = training["moments"]
-            set_scales(problem, plan, moments=(mean, square / n))
         state, step, loss_met = one_epoch(problem, plan, theta, training["state"], training["rng"])
         iterate = problem.coordinates.to_theta(state.u.astype(np.float64))
         theta = problem.coordinates.to_theta(state.solution.astype(np.float64))
         training |= {"state": state, "theta": iterate}
-        objective = loss_met + float(plan.penalty.value(iterate).sum())
-        flat = getattr(self, "coef_", np.empty(1)).ndim == 1 if not first else self._flat_output(y)
-        learned = self._learned(theta, X.dtype, flat) | self._classes_attribute(classes)
+        objective = loss_met + problem.penalty_value(state.u)
+        learned = self._learned(problem, theta, training["flat"]) | self._classes_attribute(classes)
         self._store(learned, plan, state, step, [*getattr(self, "loss_curve_", []), objective])
         self.n_iter_, self.t_, self.stop_reason_ = 1, float(state.t), "max_iter"
         self._training = training
         return self
+
+    def _problem(self, X, Y, weight, loss, plan, k, n_threads):
+        """Data, loss and penalty as what is to be minimised."""
+        if not plan.hidden:
+            return LinearProblem(
+                X, Y, weight, loss, plan.penalty, k=k, fit_intercept=self.fit_intercept,
+                n_threads=n_threads,
+            )  # fmt: skip
+        sizes = (X.shape[1], *plan.hidden, k)
+        architecture = Architecture(sizes, self.activation, self.batch_norm, self.fit_intercept)
+        return NetworkProblem(
+            X, Y, weight, loss, plan.penalty, architecture, batch_size=plan.batch_size, n_threads=n_threads
+        )
+
+    def _set_coordinates(self, problem, plan, training):
+        """Those of a network come from the first chunk, and stay."""
+        if training.get("coordinates") is not None:
+            problem.set_coordinates(training["coordinates"])
+        elif plan.auto_rate or plan.preconditioner == "diag":
+            problem.standardise(streaming=True)
+            training["coordinates"] = problem.coordinates
+
+    def _check_same_model(self, problem, theta):
+        """partial_fit goes on with what it has learned: outputs and layers must be the same."""
+        if isinstance(problem, LinearProblem):
+            if theta.ndim == 2 and len(theta) != problem.k:
+                raise ValueError(f"y has {problem.k} outputs, {len(theta)} were seen before.")
+            fits = theta.ndim == 2
+        else:
+            fits = theta.ndim == 1 and [c.shape for c in self.coefs_] == problem.architecture.shapes
+            fits = fits and hasattr(self, "batch_norms_") == problem.architecture.batch_norm
+        if not fits:
+            raise ValueError(
+                "partial_fit cannot go on with another architecture: hidden_layer_sizes, batch_norm or the "
+                "number of outputs changed. Use fit, or a new estimator."
+            )
 
     # ---- in: validation and encoding ----------------------------------------------------------
 
@@ -228,35 +270,60 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         validation = X[held_out], y[held_out], weight_val
         return _contiguous(X[train]), y[train], None if weight is None else weight[train], validation
 
-    def _initial_theta(self, warm, coef_init, intercept_init, k, d):
-        """(k, d + 1), or None where nothing is given."""
-        if warm:
+    def _initial_theta(self, problem, warm, coef_init, intercept_init):
+        """Where to start, or None where nothing is given."""
+        if not isinstance(problem, LinearProblem):
+            return self._initial_network(problem.architecture, warm, coef_init, intercept_init)
+        if warm and hasattr(self, "coef_"):
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         if coef_init is None and intercept_init is None:
             return None
-        theta = np.zeros((k, d + 1))
-        for name, value, part in (
-            ("coef_init", coef_init, theta[:, :-1]),
-            ("intercept_init", intercept_init, theta[:, -1]),
-        ):
-            if value is None:
-                continue
-            value = np.asarray(value, dtype=np.float64)
-            if value.shape != part.shape and not (k == 1 and value.size == part.size):
-                raise ValueError(f"{name} has shape {value.shape}, expected {part.shape}.")
-            if not np.isfinite(value).all():
-                raise ValueError(f"{name} contains NaN or infinity.")
-            part[...] = value.reshape(part.shape)
+        theta = np.zeros((problem.k, problem.d + 1))
+        _take("coef_init", coef_init, theta[:, :-1])
+        _take("intercept_init", intercept_init, theta[:, -1])
         if not self.fit_intercept:
             theta[:, -1] = 0
+        return theta
+
+    def _initial_network(self, architecture, warm, coef_init, intercept_init):
+        """Weights and intercepts of all layers from lists of arrays; what is not given is drawn."""
+        if warm and hasattr(self, "coefs_"):
+            if coef_init is None and intercept_init is None and len(self.coefs_) == len(architecture.shapes):
+                if hasattr(self, "batch_norms_") == architecture.batch_norm:
+                    norms = getattr(self, "batch_norms_", None)
+                    if [c.shape for c in self.coefs_] == architecture.shapes:
+                        return architecture.join(self.coefs_, self.intercepts_, norms)
+            coef_init = self.coefs_ if coef_init is None else coef_init
+            intercept_init = self.intercepts_ if intercept_init is None else intercept_init
+        if coef_init is None and intercept_init is None:
+            return None
+        theta = architecture.initial(check_random_state(self.random_state))
+        layers = architecture.layers(theta)
+        for name, values, field in (
+            ("coef_init", coef_init, "coef"),
+            ("intercept_init", intercept_init, "intercept"),
+        ):
+            if values is None:
+                continue
+            if len(values) != len(layers):
+                raise ValueError(
+                    f"{name} has {len(values)} arrays, expected one for each of {len(layers)} layers."
+                )
+            for number, (value, layer) in enumerate(zip(values, layers, strict=True)):
+                _take(f"{name}[{number}]", value, getattr(layer, field))
+        if not self.fit_intercept:
+            for layer in layers:
+                layer.intercept[...] = 0
         return theta
 
     def _resumable(self, plan, theta, dtype):
         """State of the optimizer of the last fit, where it fits this one."""
         state = copy.deepcopy(getattr(self, "_training", {}).get("state"))
         expected = np.float64 if plan.full else dtype
-        if state is None or plan.auto_rate or state.u.shape != theta.shape:
+        if state is None or theta is None or state.u.shape != theta.shape:
+            return None
+        if plan.auto_rate and not plan.hidden:
             return None
         if state.slots.shape[0] != plan.rule.slots or state.u.dtype != expected:
             return None
@@ -264,13 +331,26 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
 
     # ---- out: learned attributes --------------------------------------------------------------
 
-    def _learned(self, theta, dtype, flat):
-        """coef_ and intercept_ from theta."""
-        coef = np.ascontiguousarray(theta[:, :-1], dtype=dtype)
-        intercept = np.ascontiguousarray(theta[:, -1], dtype=dtype)
-        return {"coef_": coef[0] if flat else coef, "intercept_": intercept}
+    def _learned(self, problem, theta, flat):
+        """Weights and intercepts as attributes, of X's dtype."""
+        dtype = problem.X.dtype
+        if isinstance(problem, LinearProblem):
+            coef = np.ascontiguousarray(theta[:, :-1], dtype=dtype)
+            intercept = np.ascontiguousarray(theta[:, -1], dtype=dtype)
+            return {"coef_": coef[0] if flat else coef, "intercept_": intercept}
+        layers = problem.architecture.layers(theta)
+        learned = {
+            "coefs_": [np.array(layer.coef, dtype) for layer in layers],
+            "intercepts_": [np.array(layer.intercept, dtype) for layer in layers],
+            "gradient_norms_": np.array(problem.gradient_norms),
+        }
+        if problem.architecture.batch_norm:
+            learned["batch_norms_"] = [np.array(layer.norm, dtype) for layer in layers[:-1]]
+        return learned
 
     def _store(self, learned, plan, state, learning_rate, curve):
+        for name in LEARNED:  # another fit may have been of another kind
+            self.__dict__.pop(name, None)
         vars(self).update(learned)
         self.loss_curve_ = curve
         self.learning_rate_ = learning_rate
@@ -278,10 +358,30 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         self.batch_size_ = plan.batch_size
         self.preconditioner_ = plan.preconditioner
 
-    def _linear_predictor(self, X):
+    def _predictor(self, X):
+        """The predictor of the loss: (m,) where `coef_` is flat, else (m, k)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=DTYPES)
-        return X @ self.coef_.T + (self.intercept_ if self.coef_.ndim == 2 else self.intercept_[0])
+        if hasattr(self, "coef_"):
+            return X @ self.coef_.T + (self.intercept_ if self.coef_.ndim == 2 else self.intercept_[0])
+        norms = getattr(self, "batch_norms_", None)
+        sizes = [len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)]
+        architecture = Architecture(sizes, self.activation, norms is not None, True)
+        theta = architecture.join(self.coefs_, self.intercepts_, norms, dtype=self.coefs_[0].dtype)
+        Z = architecture.predict(X, theta, effective_n_threads(self.n_jobs))
+        return Z[:, 0] if self._training["flat"] else Z
+
+
+def _take(name, value, part):
+    """Fill a part of theta by what the user gave."""
+    if value is None:
+        return
+    value = np.asarray(value, dtype=np.float64)
+    if value.shape != part.shape and not (len(part) == 1 and value.size == part.size):
+        raise ValueError(f"{name} has shape {value.shape}, expected {part.shape}.")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{name} contains NaN or infinity.")
+    part[...] = value.reshape(part.shape)
 
 
 def _contiguous(X):

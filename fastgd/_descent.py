@@ -16,6 +16,7 @@ from ._epochs import EpochState, mini_batch, run_epoch
 from ._exceptions import DivergenceError
 from ._linear import LinearProblem, QuadraticModel
 from ._metrics import Diagonal, Gram
+from ._network import RATES
 from ._optimizers import ACCELERATED_LIMIT
 from ._penalties import Penalty
 from ._plan import GRAM_LIMIT
@@ -31,8 +32,7 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
     Parameters
     ----------
     theta : ndarray of shape (k, d + 1) or None
-        Where to start. None is zero, with learning_rate="auto" but for intercepts at the best
-        constant prediction.
+        Where to start; None leaves it to `start`.
     state : EpochState or None
         State of the epochs of an earlier fit, continued.
 
@@ -44,6 +44,8 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
     """
     if plan.in_row_space and theta is None:
         return _minimise_in_row_space(problem, plan, monitor)
+    if plan.hidden:  # which gives its threads to BLAS or keeps them, batch by batch
+        return _minimise(problem, plan, monitor, theta, rng, state)
     with one_blas_thread(problem.X.size * problem.d):
         return _minimise(problem, plan, monitor, theta, rng, state)
 
@@ -51,16 +53,17 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
 def _minimise(problem, plan, monitor, theta, rng, state):
     if plan.in_row_space:  # a given start need not lie in the space of the rows
         plan = replace(plan, in_row_space=False, preconditioner="diag")
-    if theta is None:
-        theta = _start(problem, plan)
     set_scales(problem, plan)
-    result = Result(problem.coordinates.from_theta(theta))
+    u = start(problem, plan, rng) if theta is None else problem.coordinates.from_theta(theta)
+    result = Result(u)
     try:
         if plan.full:
             state = _full_batch(problem, plan, state, result, monitor)
         else:
             if state is None:
                 state = EpochState.start(result.u.astype(problem.X.dtype), plan)
+            elif not problem.coordinates.identity:
+                state.u = result.u.astype(problem.X.dtype)
             mini_batch(problem, plan, state, result, monitor, rng, tol=plan.tol)
     except KeyboardInterrupt:
         result.reason = "interrupted"
@@ -128,11 +131,16 @@ def _loss_of_nothing(problem):
     return max(float(np.sum(zero.objective(np.zeros((problem.k, 2))))) * weight, 1e-3)
 
 
-def _start(problem, plan):
+def start(problem, plan, rng):
+    """Where to start: a network at random; a linear model at zero, with learning_rate="auto" but for
+    intercepts at the best constant prediction.
+    """
+    if plan.hidden:
+        return problem.architecture.initial(rng)
     theta = np.zeros((problem.k, problem.d + 1))
     if plan.auto_rate and problem.fit_intercept:
         theta[:, -1] = problem.loss.baseline(problem.Y, problem.weight)
-    return theta
+    return problem.coordinates.from_theta(theta)
 
 
 def set_scales(problem, plan, moments=None):
@@ -140,8 +148,17 @@ def set_scales(problem, plan, moments=None):
 
     moments : (means, variances) of the columns as known from a stream, or None to measure them
     """
-    horizon = len(problem.X) if moments is None else 1000
     curvature = typical_curvature(problem)
+    if plan.hidden:
+        if (plan.auto_rate or plan.preconditioner == "diag") and problem.coordinates.identity:
+            problem.standardise()
+        if plan.auto_rate:
+            rate = RATES.get(plan.solver, 1e-3)
+            if plan.rule.limit is not None:  # its steps grow with the gradient
+                rate /= curvature * problem.output_scale**2
+            plan.schedule = Constant(rate)
+        return
+    horizon = len(problem.X) if moments is None else 1000
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
         if moments is None:
             moments = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
@@ -345,7 +362,12 @@ def _divergence(problem, plan, result):
     if stable == stable:
         about = "" if problem.loss.kernel == "squared_error" else "about "
         message += f" The largest stable rate is {about}{stable:.6g}."
-    if plan.auto_rate:
+    if plan.hidden:
+        message += (
+            f" It exploded in {problem.largest_layer(result.u)}. Set a smaller learning_rate, "
+            "clip_norm=1, or batch_norm=True, and scale X (sklearn.preprocessing.StandardScaler)."
+        )
+    elif plan.auto_rate:
         message += " Scale X (sklearn.preprocessing.StandardScaler) and look for outliers in X and y."
     else:
         message += (

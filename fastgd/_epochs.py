@@ -13,13 +13,13 @@ class EpochState:
 
     Attributes
     ----------
-    u : ndarray of shape (k, d + 1), X's dtype
+    u : ndarray of shape (k, d + 1), or (p,) for the p parameters of a network; X's dtype
     t : int
         Number of the next update, from 1.
-    slots : ndarray of shape (slots of the rule, k * (d + 1))
+    slots : ndarray of shape (slots of the rule, size of u)
     owed, owed_total : ndarrays of shapes (k, d) and (1,)
         Cumulative L1 penalty; empty without.
-    mean, mean_count : ndarrays of shapes (k, d + 1) and (1,)
+    mean, mean_count : ndarrays of u's shape and (1,)
         Average of the iterates; empty without.
     """
 
@@ -33,11 +33,11 @@ class EpochState:
 
     @classmethod
     def start(cls, u, plan):
-        k, p = u.shape
-        empty = np.empty((0, 0), u.dtype)
+        empty = np.empty((0,) * u.ndim, u.dtype)
+        owes = plan.penalty.l1 and plan.by_rows
         return cls(
             u=np.array(u, order="C"), t=1, slots=plan.rule.init(u.size, u.dtype),
-            owed=np.zeros((k, p - 1), u.dtype) if plan.penalty.l1 and plan.by_rows else empty,
+            owed=np.zeros_like(u[:, :-1], order="C") if owes else empty,
             mean=np.zeros_like(u) if plan.average else empty,
         )  # fmt: skip
 
@@ -53,12 +53,12 @@ SEGMENT_WORK = 50_000_000  # multiplications between two looks at Ctrl-C, well b
 def run_epoch(problem, state, plan, order):
     """One epoch over the rows of `order`; mean loss met on the way, and the last step size."""
     steps = plan.schedule.steps(state.t, order, plan.batch_size)
-    work_per_batch = plan.batch_size * (problem.d + 1) * problem.k
-    batches = max(1, SEGMENT_WORK // work_per_batch)
+    batches = max(1, SEGMENT_WORK // (plan.batch_size * problem.work_per_row))
     total = 0.0
     for first in range(0, len(steps), batches):
         rows = order[first * plan.batch_size : (first + batches) * plan.batch_size]
         total += problem.run_epoch(state, rows, steps[first : first + batches], plan)
+    problem.end_epoch()
     return total / len(order), float(steps[-1])
 
 
@@ -72,11 +72,13 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
     start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
     floor = float(np.sum(problem.floor))
     best, waited = np.inf, 0
+    shrinks = plan.auto_rate and plan.schedule.smallest is not None  # it may be tried sooner
+    patience = min(2, plan.n_iter_no_change) if shrinks else plan.n_iter_no_change
     while monitor.proceed():
         order = rng.permutation(rows) if plan.shuffle else rows
         with np.errstate(over="ignore", invalid="ignore"):
             loss, result.learning_rate = run_epoch(problem, state, plan, order)
-            objective = loss + float(problem.penalty.value(to_theta(state.u)).sum())
+            objective = loss + problem.penalty_value(state.u)
         if not np.isfinite(objective) or not np.isfinite(state.u).all():
             raise DivergenceError
         start = start or objective - floor  # the perceptron starts at a loss of zero
@@ -88,7 +90,7 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
         improved = objective - floor < (1 - (tol or 0.0)) * (best - floor)
         waited = 0 if improved or tol is None else waited + 1
         best = min(best, objective)
-        if waited >= plan.n_iter_no_change or (waited >= 2 and plan.auto_rate):
+        if waited >= patience:
             if plan.schedule.smallest is None or not plan.schedule.shrink():
                 result.reason = "converged"
                 break

@@ -125,7 +125,7 @@ class GDRegressor(RegressorMixin, BaseGD):
             predictor.
         """
         loss = regression_loss(self.loss, self.epsilon, self.quantile)
-        return loss.inverse_link(self._linear_predictor(X))
+        return loss.inverse_link(self._predictor(X))
 
     def _find_classes(self, y, classes=None, name="y"):
         return None
@@ -152,13 +152,13 @@ class GDRegressor(RegressorMixin, BaseGD):
     def _flat_output(self, y):
         return y.ndim == 1
 
-    def _scorer(self, validation, loss, classes):
+    def _scorer(self, problem, validation, classes):
         from sklearn.metrics import r2_score
 
         X, y, weight = validation
 
         def score(theta):
-            Z = loss.inverse_link(X @ theta[:, :-1].T + theta[:, -1])
+            Z = problem.loss.inverse_link(problem.predict(theta, X))
             return r2_score(y, Z if y.ndim == 2 else Z[:, 0], sample_weight=weight)
 
         return score
@@ -290,7 +290,7 @@ class GDClassifier(ClassifierMixin, BaseGD):
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
             For two classes, positive where ``classes_[1]`` is predicted.
         """
-        scores = self._linear_predictor(X)
+        scores = self._predictor(X)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X):
@@ -323,7 +323,7 @@ class GDClassifier(ClassifierMixin, BaseGD):
         -------
         P : ndarray of shape (n_samples, n_classes)
         """
-        Z = self._linear_predictor(X)
+        Z = self._predictor(X)
         binary = Z.shape[1] == 1
         if self.loss != "modified_huber":
             return softmax(np.hstack([np.zeros_like(Z), Z]) if binary else Z, copy=False)
@@ -348,7 +348,7 @@ class GDClassifier(ClassifierMixin, BaseGD):
         if self.loss == "modified_huber":
             with np.errstate(divide="ignore"):
                 return np.log(self.predict_proba(X))
-        Z = self._linear_predictor(X)
+        Z = self._predictor(X)
         Z = np.hstack([np.zeros_like(Z), Z]) if Z.shape[1] == 1 else Z
         Z -= Z.max(axis=1, keepdims=True)
         return Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))
@@ -400,13 +400,13 @@ class GDClassifier(ClassifierMixin, BaseGD):
     def _flat_output(self, y):
         return False
 
-    def _scorer(self, validation, loss, classes):
+    def _scorer(self, problem, validation, classes):
         from sklearn.metrics import accuracy_score
 
         X, y, weight = validation
 
         def score(theta):
-            Z = X @ theta[:, :-1].T + theta[:, -1]
+            Z = problem.predict(theta, X)
             predicted = classes[_class_index(Z[:, 0] if Z.shape[1] == 1 else Z)]
             return accuracy_score(y, predicted, sample_weight=weight)
 

@@ -106,6 +106,10 @@ class LinearProblem:
     def objective(self, u):
         return self.value_and_grad(u)[0] + self.l1_value(u)
 
+    def penalty_value(self, u):
+        """alpha R(w), all outputs together."""
+        return float(self.penalty.value(self.coordinates.to_theta(u)).sum())
+
     # ---- metrics ----------------------------------------------------------------------------
 
     def _gram(self, h):
@@ -198,7 +202,19 @@ class LinearProblem:
         shift, scale = (np.zeros(self.d), np.ones(self.d)) if c.identity else (c.shift, c.scale)
         return linear.row_norms(self.X, shift, scale)
 
+    def predict(self, theta, X):
+        """Predictors of other rows, shape (m, k)."""
+        return X @ theta[:, :-1].T + theta[:, -1]
+
     # ---- epochs -----------------------------------------------------------------------------
+
+    @property
+    def work_per_row(self):
+        """Multiplications of a row in an epoch."""
+        return (self.d + 1) * self.k
+
+    def end_epoch(self):
+        """A linear model has no layers to look at."""
 
     def run_epoch(self, state, order, steps, plan):
         """Descend over the rows of `order` in batches; returns the sum of the losses met.

@@ -7,6 +7,7 @@ is (learning_rate); the metric (preconditioner) follows from them unless it is g
 
 import warnings
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -40,11 +41,13 @@ class Plan:
     in_row_space: bool = False  # far more columns than rows
     passive_aggressive: int = 0
     slope_bound: float = 0.0  # of a row's loss over its step; 0 for none
+    hidden: tuple = ()  # units of hidden layers
 
     @property
     def by_rows(self):
         """Whether an epoch is plain descent in the columns as they are: O(d) per row."""
-        return self.rule.name == "gd" and not self.clip_norm and self.preconditioner is None
+        plain = self.rule.name == "gd" and not self.clip_norm and self.preconditioner is None
+        return plain and not self.hidden
 
     def max_slopes(self, steps):
         """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""
@@ -68,18 +71,21 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
     """
     rate = est.learning_rate
     auto_rate = isinstance(rate, str) and rate == "auto"
-    perceptron = loss.name == "perceptron"
+    hidden = hidden_layers(est)
+    perceptron = loss.name == "perceptron" and not hidden
     passive_aggressive = PASSIVE_AGGRESSIVE.get(rate, 0) if isinstance(rate, str) else 0
     penalty = Penalty.make(est.penalty, est.alpha, est.l1_ratio)
-    _check_conflicts(est, loss, passive_aggressive)
+    _check_conflicts(est, loss, passive_aggressive, hidden)
 
     # how many rows
     one_row = passive_aggressive or est.average or perceptron
-    if est.batch_size == "auto":
+    if est.batch_size == "auto" and hidden:
+        batch_size, full = min(200, n_samples), False
+    elif est.batch_size == "auto":
         batch_size = 1 if one_row else min(32, n_samples) if streaming else n_samples
         full = not (one_row or streaming)
-    elif est.batch_size == "full":
-        batch_size, full = n_samples, not streaming
+    elif est.batch_size == "full":  # of a network, a batch of all rows
+        batch_size, full = n_samples, not streaming and not hidden
     else:
         batch_size, full = min(est.batch_size, n_samples), False
         if est.batch_size > n_samples and not streaming:
@@ -89,6 +95,8 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
                 UserWarning,
                 stacklevel=4,
             )
+    if batch_size == 1 and hidden and est.batch_norm and n_samples > 1:
+        raise ValueError("batch_norm=True needs batches of several rows: set a larger batch_size.")
     if full and est.average:
         raise ValueError('average is for mini-batches: set batch_size to an int, or leave it at "auto".')
 
@@ -96,7 +104,7 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
     decaying = isinstance(rate, str) and rate in ("invscaling", "optimal", "adaptive")
     solver = est.solver
     if solver == "auto":
-        solver = "nesterov" if full and not decaying else "gd"
+        solver = "adam" if hidden else "nesterov" if full and not decaying else "gd"
     accelerate = full and solver == "nesterov" and (auto_rate or est.solver == "auto")
     schedule = None
     if perceptron and auto_rate and not full:
@@ -111,12 +119,14 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
     preconditioner = est.preconditioner
     rules_with_metric = ("gd", "momentum", "nesterov")
     if preconditioner == "auto":
-        if not auto_rate:
+        if not auto_rate or hidden:
             preconditioner = None
         elif full and solver in rules_with_metric and not penalty.l1 and rank < GRAM_LIMIT:
             preconditioner = "gram"
         else:
             preconditioner = "diag"
+    if preconditioner == "gram" and hidden:
+        raise ValueError('preconditioner="gram" is for linear models: leave it at "auto", or set "diag".')
     if preconditioner == "gram" and streaming:
         preconditioner = "diag"  # a chunk does not show the Gram matrix of the stream
     if preconditioner == "gram" and not full:
@@ -144,20 +154,30 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
         hyper=(est.momentum, est.beta_1, est.beta_2),
         clip_norm=est.clip_norm,
         average=int(est.average),
-        shuffle=est.shuffle,
+        shuffle=est.shuffle and not (hidden and batch_size == n_samples),
         tol=est.tol,
         max_iter=est.max_iter,
         n_iter_no_change=est.n_iter_no_change,
-        normalise_weights=full or (auto_rate and not streaming),
+        normalise_weights=full or ((auto_rate or est.batch_size == "full") and not streaming),
         in_row_space=preconditioner == "gram" and auto_rate and n_samples < GRAM_LIMIT <= n_features,
         passive_aggressive=passive_aggressive,
+        hidden=hidden,
     )
 
 
-def _check_conflicts(est, loss, passive_aggressive):
-    if tuple(np.atleast_1d(est.hidden_layer_sizes)) or est.batch_norm:
-        raise NotImplementedError(
-            "Networks are not built yet: leave hidden_layer_sizes=() and batch_norm=False."
+def hidden_layers(est):
+    """hidden_layer_sizes as a tuple of positive ints; a number is one layer."""
+    sizes = tuple(np.atleast_1d(np.asarray(est.hidden_layer_sizes, dtype=object)))
+    if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be positive integers, got {est.hidden_layer_sizes!r}.")
+    return tuple(int(size) for size in sizes)
+
+
+def _check_conflicts(est, loss, passive_aggressive, hidden):
+    if passive_aggressive and hidden:
+        raise ValueError(
+            f'learning_rate="{est.learning_rate}" is for linear models, not for hidden_layer_sizes='
+            f'{hidden}: set a float, or learning_rate="auto".'
         )
     if est.penalty == "elasticnet" and est.l1_ratio is None:
         raise ValueError('l1_ratio must be a number with penalty="elasticnet".')

@@ -1,14 +1,50 @@
 """The compiled kernels as plain functions.
 
-They take C- or Fortran-ordered float32 or float64 arrays without a copy (anything else is converted
-to float64), release the GIL, and use as many threads as OpenMP may.
+They take float32 or float64 arrays in C order, and `gradient_descent` and `loss_gradient` in Fortran order
+too, without a copy (anything else is converted to float64), release the GIL, and use as many threads as
+OpenMP may.
 """
 
 import numpy as np
 
 from ._compiled import linear
+from ._dense_kernels import (
+    dense_backward,
+    dense_forward,
+    elu_backward,
+    elu_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
+    logistic_backward,
+    logistic_forward,
+    relu_backward,
+    relu_forward,
+    softmax_backward,
+    softmax_forward,
+    tanh_backward,
+    tanh_forward,
+)
 from ._losses import MARGIN, REGRESSION, Loss, classification_loss, regression_loss
 from ._threads import effective_n_threads
+
+__all__ = [
+    "dense_backward",
+    "dense_forward",
+    "elu_backward",
+    "elu_forward",
+    "gradient_descent",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "logistic_backward",
+    "logistic_forward",
+    "loss_gradient",
+    "relu_backward",
+    "relu_forward",
+    "softmax_backward",
+    "softmax_forward",
+    "tanh_backward",
+    "tanh_forward",
+]
 
 LOSSES = sorted({*REGRESSION, *MARGIN})
 

@@ -9,13 +9,13 @@ the losses that the rows had when they were met.
 import numpy as np
 
 from cython cimport floating
-from libc.math cimport fabs, sqrt
+from libc.math cimport sqrt
 from libc.string cimport memset
 
-from losses cimport SOFTMAX_LOG_LOSS, loss_block
+from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
 from rows cimport Layout, backward, forward, layout_of
 from simd cimport axpy, dot
-from updates cimport ADAMW, Hyper, apply_rule
+from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
 cdef extern from "sgd.h" nogil:
     double sgd_rows_f64(const double* X, Py_ssize_t ld, Py_ssize_t d, const double* Y,
@@ -28,25 +28,6 @@ cdef extern from "sgd.h" nogil:
                         int fit_intercept, float* v, double* intercept) noexcept
 
 RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
-
-
-cdef inline void gather(const floating* Y, Py_ssize_t targets, Py_ssize_t m, const floating* weight,
-                        const Py_ssize_t* order, Py_ssize_t n, floating* y, floating* s) noexcept nogil:
-    cdef Py_ssize_t c, i
-    for c in range(targets):
-        for i in range(n):
-            y[c * n + i] = Y[c * m + order[i]]
-    if weight != NULL:
-        for i in range(n):
-            s[i] = weight[order[i]]
-
-
-cdef inline void add_to_mean(Py_ssize_t n, floating scale, const floating* w, floating* mean,
-                             double count) noexcept nogil:
-    cdef floating part = <floating> (1 / count)
-    cdef Py_ssize_t j
-    for j in range(n):
-        mean[j] += (scale * w[j] - mean[j]) * part
 
 
 cdef inline void cumulative_l1(Py_ssize_t d, floating* v, floating* q, double u,
@@ -230,7 +211,7 @@ def rule_epoch(
     cdef floating[:, ::1] W = np.empty((k, p), dtype) if standardised else theta
     cdef double[::1] total = np.zeros(k)
     cdef double a, norm, bound
-    cdef floating g, u, owed
+    cdef floating g, owed
     hyper_.momentum, hyper_.beta_1, hyper_.beta_2 = hyper
     with nogil:
         while start < rows:
@@ -264,14 +245,10 @@ def rule_epoch(
                         axpy(d, <floating> l2, &theta[c, 0], &G[c, 0])
                 if not fit_intercept:
                     G[c, d] = 0
-                if l1 != 0:  # the smallest subgradient (Andrew & Gao 2007)
+                if l1 != 0:
                     for j in range(d):
                         owed = <floating> l1 * (scale[j] if standardised else 1)
-                        u = theta[c, j]
-                        g = G[c, j]
-                        if u == 0:
-                            owed = min(owed, fabs(g))
-                        G[c, j] = g + owed if u > 0 or (u == 0 and g < 0) else g - owed
+                        G[c, j] = smallest_subgradient(theta[c, j], G[c, j], owed)
                     old[c, :] = theta[c, :]
                 norm += dot(p, &G[c, 0], &G[c, 0])
             if clip_norm > 0 and sqrt(norm) > clip_norm:
@@ -285,7 +262,7 @@ def rule_epoch(
                         theta[c, j] *= <floating> (1 - a * l2)
             t += 1
             apply_rule(rule, &hyper_, k * p, &theta[0, 0], &G[0, 0],
-                       &state[0, 0] if state.shape[0] > 0 else NULL, a, t)
+                       &state[0, 0] if state.shape[0] > 0 else NULL, k * p, a, t)
             if l1 != 0:
                 for c in range(k):
                     for j in range(d):
@@ -309,4 +286,4 @@ def update(int rule, hyper, floating[::1] w, const floating[::1] g, floating[:, 
     hyper_.momentum, hyper_.beta_1, hyper_.beta_2 = hyper
     with nogil:
         apply_rule(rule, &hyper_, w.shape[0], &w[0], &g[0],
-                   &state[0, 0] if state.shape[0] > 0 else NULL, a, t)
+                   &state[0, 0] if state.shape[0] > 0 else NULL, w.shape[0], a, t)

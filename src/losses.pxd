@@ -85,3 +85,15 @@ cdef inline void loss_block(
             if H != NULL and loss < SOFTMAX_LOG_LOSS:
                 for i in range(n):
                     H[c * h_stride + i] *= weight[i]
+
+
+cdef inline void gather(const floating* Y, Py_ssize_t targets, Py_ssize_t m, const floating* weight,
+                        const Py_ssize_t* order, Py_ssize_t n, floating* y, floating* s) noexcept nogil:
+    """Targets Y (targets, m) and weights of n rows, side by side."""
+    cdef Py_ssize_t c, i
+    for c in range(targets):
+        for i in range(n):
+            y[c * n + i] = Y[c * m + order[i]]
+    if weight != NULL:
+        for i in range(n):
+            s[i] = weight[order[i]]

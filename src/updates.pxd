@@ -7,7 +7,7 @@ of the order of operations are those of torch.optim.
 """
 
 from cython cimport floating
-from libc.math cimport pow, sqrt
+from libc.math cimport fabs, pow, sqrt, sqrtf
 
 cdef enum Rule:
     GD = 0
@@ -22,6 +22,13 @@ cdef struct Hyper:
     double momentum
     double beta_1
     double beta_2
+
+
+cdef inline floating root(floating x) noexcept nogil:
+    if floating is double:
+        return sqrt(x)
+    else:
+        return sqrtf(x)
 
 
 cdef inline void gd(Py_ssize_t n, floating* w, const floating* g, floating a) noexcept nogil:
@@ -55,7 +62,7 @@ cdef inline void adagrad(Py_ssize_t n, floating* w, const floating* g, floating*
     cdef Py_ssize_t j
     for j in range(n):
         s[j] += g[j] * g[j]
-        w[j] -= a * g[j] / (<floating> sqrt(s[j]) + <floating> 1e-10)
+        w[j] -= a * g[j] / (root(s[j]) + <floating> 1e-10)
 
 
 cdef inline void rmsprop(Py_ssize_t n, floating* w, const floating* g, floating* s, floating a,
@@ -64,7 +71,7 @@ cdef inline void rmsprop(Py_ssize_t n, floating* w, const floating* g, floating*
     cdef Py_ssize_t j
     for j in range(n):
         s[j] = rho * s[j] + (1 - rho) * g[j] * g[j]
-        w[j] -= a * g[j] / (<floating> sqrt(s[j]) + <floating> 1e-8)
+        w[j] -= a * g[j] / (root(s[j]) + <floating> 1e-8)
 
 
 cdef inline void adam(Py_ssize_t n, floating* w, const floating* g, floating* m, floating* s,
@@ -74,16 +81,19 @@ cdef inline void adam(Py_ssize_t n, floating* w, const floating* g, floating* m,
     cdef floating b1 = beta_1, b2 = beta_2
     cdef floating c1 = 1 - beta_1, c2 = 1 - beta_2
     cdef floating step = a / (1 - pow(beta_1, t))
-    cdef floating root = sqrt(1 - pow(beta_2, t))
+    cdef floating correction = sqrt(1 - pow(beta_2, t))
     for j in range(n):
         m[j] = b1 * m[j] + c1 * g[j]
         s[j] = b2 * s[j] + c2 * g[j] * g[j]
-        w[j] -= step * m[j] / (<floating> sqrt(s[j]) / root + <floating> 1e-8)
+        w[j] -= step * m[j] / (root(s[j]) / correction + <floating> 1e-8)
 
 
 cdef inline void apply_rule(int rule, Hyper* hyper, Py_ssize_t n, floating* w, const floating* g,
-                            floating* state, double a, double t) noexcept nogil:
-    """One update of w by the rule; AdamW's decay of w is the caller's (Loshchilov & Hutter 2019)."""
+                            floating* state, Py_ssize_t stride, double a, double t) noexcept nogil:
+    """One update of w by the rule, whose slots of state are `stride` apart.
+
+    AdamW's decay of w is the caller's (Loshchilov & Hutter 2019).
+    """
     if rule == GD:
         gd(n, w, g, <floating> a)
     elif rule == MOMENTUM:
@@ -95,4 +105,21 @@ cdef inline void apply_rule(int rule, Hyper* hyper, Py_ssize_t n, floating* w, c
     elif rule == RMSPROP:
         rmsprop(n, w, g, state, <floating> a, <floating> hyper.beta_2)
     else:
-        adam(n, w, g, state, state + n, a, hyper.beta_1, hyper.beta_2, t)
+        adam(n, w, g, state, state + stride, a, hyper.beta_1, hyper.beta_2, t)
+
+
+cdef inline floating smallest_subgradient(floating w, floating g, floating l1) noexcept nogil:
+    """Of g + l1 d|w|/dw, what is nearest to zero (Andrew & Gao 2007)."""
+    if w == 0:
+        l1 = min(l1, <floating> fabs(g))
+        return g + l1 if g < 0 else g - l1
+    return g + l1 if w > 0 else g - l1
+
+
+cdef inline void add_to_mean(Py_ssize_t n, floating scale, const floating* w, floating* mean,
+                             double count) noexcept nogil:
+    """mean <- mean of `count` vectors, the last of which is scale * w"""
+    cdef floating part = <floating> (1 / count)
+    cdef Py_ssize_t j
+    for j in range(n):
+        mean[j] += (scale * w[j] - mean[j]) * part

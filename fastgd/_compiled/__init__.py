@@ -38,3 +38,5 @@ def _choose_variant():
 VARIANT = _choose_variant()
 linear = _load(f"{VARIANT}.linear")
 epochs = _load(f"{VARIANT}.epochs")
+dense = _load(f"{VARIANT}.dense")
+network = _load(f"{VARIANT}.network")

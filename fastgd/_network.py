@@ -1,0 +1,315 @@
+"""The problem of a network: data, loss and penalty, as a function of its weights.
+
+It offers what `LinearProblem` offers to a mini-batch descent; with no hidden layer it is the linear
+model. All parameters are one array u (p,), and behind them the running statistics of batch
+normalisation. The descent may see standardised columns and targets (`Coordinates`), while theta, what
+comes out, belongs to the data as they are.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ._compiled import network
+from ._coordinates import column_means_and_variances
+from ._threads import one_blas_thread
+
+RATES = {"gd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01}  # of "auto"; 1e-3 for the others
+VANISHED = 1e-5  # of the largest gradient
+PREDICTED_TOGETHER = 2048  # rows
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Views of one layer's part of theta.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_inputs, n_outputs)
+    intercept : ndarray of shape (n_outputs,)
+    norm : ndarray of shape (4, n_outputs) or None
+        Batch normalisation: scale, shift, running mean, running variance.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    norm: tuple | None
+
+
+class Architecture:
+    """Which numbers of theta are which weights.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Inputs, hidden units layer by layer, outputs.
+    """
+
+    def __init__(self, sizes, activation, batch_norm, biases):
+        self.sizes, self.activation = tuple(sizes), activation
+        self.batch_norm, self.biases = bool(batch_norm and len(sizes) > 2), bool(biases)
+
+    def make(self, batch_size, dtype):
+        """Compiled layers, with buffers for batches of a size."""
+        return network.Network(
+            self.sizes, self.activation, self.batch_norm, self.biases, batch_size, np.dtype(dtype)
+        )
+
+    def predict(self, X, theta, n_threads):
+        """Predictors of the rows of X, shape (m, k)."""
+        dtype = np.result_type(X, theta)
+        layers = self.make(min(len(X), PREDICTED_TOGETHER), dtype)
+        with one_blas_thread(np.inf if layers.chunks > 1 else 0):
+            return layers.predict(
+                np.ascontiguousarray(X, dtype), np.ascontiguousarray(theta, dtype), n_threads
+            )
+
+    def layers(self, theta):
+        """Views of theta, layer by layer."""
+        n_hidden, at, out = len(self.sizes) - 2, 0, []
+        for l, (n_in, n_out) in enumerate(self.shapes):
+            normalised = self.batch_norm and l < n_hidden
+            ends = np.cumsum([at, n_in * n_out, n_out, n_out * normalised, n_out * normalised])
+            parts = [theta[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+            out.append([parts[0].reshape(n_in, n_out), parts[1], parts[2:] if normalised else None])
+            at = ends[-1]
+        if self.batch_norm:
+            for layer, n_out in zip(out, self.sizes[1:-1]):  # noqa: B905  the last layer has none
+                layer[2] = (*layer[2], theta[at : at + n_out], theta[at + n_out : at + 2 * n_out])
+                at += 2 * n_out
+        return [Layer(*layer) for layer in out]
+
+    @property
+    def shapes(self):
+        """Those of the weight matrices."""
+        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    @property
+    def n_total(self):
+        weights = sum((n_in + 1) * n_out for n_in, n_out in self.shapes)
+        return weights + 4 * self.batch_norm * sum(self.sizes[1:-1])
+
+    def join(self, coefs, intercepts, norms, dtype=np.float64):
+        """theta from its parts: the inverse of `layers`."""
+        theta = np.zeros(self.n_total, dtype)
+        layers = self.layers(theta)
+        for layer, coef, intercept in zip(layers, coefs, intercepts, strict=True):
+            layer.coef[...], layer.intercept[...] = coef, intercept
+        for layer, norm in zip(layers, norms or ()):  # noqa: B905
+            for part, value in zip(layer.norm, norm, strict=True):
+                part[...] = value
+        return theta
+
+    def initial(self, rng):
+        """Weights by Glorot & Bengio (2010), for the relu family by He et al. (2015); intercepts 0."""
+        theta = np.zeros(self.n_total)
+        layers = self.layers(theta)
+        for layer in layers:
+            n_in, n_out = layer.coef.shape
+            bound = np.sqrt(6.0 / (n_in + n_out))
+            if layer is not layers[-1]:
+                if self.activation in ("relu", "leaky_relu", "elu"):
+                    bound = np.sqrt(6.0 / n_in)
+                elif self.activation == "logistic":
+                    bound *= 4  # its slope at zero is 1/4
+            layer.coef[...] = rng.uniform(-bound, bound, size=layer.coef.shape)
+            if layer.norm is not None:
+                layer.norm[0][...] = layer.norm[3][...] = 1.0
+        return theta
+
+    def weights_scale(self, scale=None, out_scale=None):
+        """Scale of every number of u under the penalty: 0 but for the weights. theta's where none is given."""
+        penalised = np.zeros(self.n_total)
+        layers = self.layers(penalised)
+        for layer in layers:
+            layer.coef[...] = 1.0
+        if scale is not None:
+            layers[0].coef[...] *= scale[:, None]
+            layers[-1].coef[...] *= out_scale
+        return penalised
+
+
+class Coordinates:
+    """u <-> theta: columns seen as (x - shift) * scale, predictors as z * out_scale + out_shift."""
+
+    def __init__(self, architecture, shift=None, scale=None, out_shift=None, out_scale=None):
+        self.architecture = architecture
+        self.arrays = None if scale is None else (shift, scale, out_shift, out_scale)
+        self.identity = scale is None
+
+    def to_theta(self, u):
+        if self.identity:
+            return u
+        shift, scale, out_shift, out_scale = self.arrays
+        theta = np.array(u, dtype=np.float64)
+        layers = self.architecture.layers(theta)
+        first, last = layers[0], layers[-1]
+        first.coef[...] *= scale[:, None]
+        first.intercept[...] -= shift @ first.coef
+        last.coef[...] *= out_scale
+        last.intercept[...] = last.intercept * out_scale + out_shift
+        return theta
+
+    def from_theta(self, theta):
+        if self.identity:
+            return np.array(theta)
+        shift, scale, out_shift, out_scale = self.arrays
+        u = np.array(theta, dtype=np.float64)
+        layers = self.architecture.layers(u)
+        first, last = layers[0], layers[-1]
+        last.intercept[...] = (last.intercept - out_shift) / out_scale
+        last.coef[...] /= out_scale
+        first.intercept[...] += shift @ first.coef
+        divisor = np.where(scale > 0, scale, 1.0)[:, None]
+        first.coef[...] = np.where(scale[:, None] > 0, first.coef / divisor, 0.0)
+        return u
+
+
+class NetworkProblem:
+    """Mean loss of a network's predictor + alpha R(its weights).
+
+    Parameters
+    ----------
+    X : ndarray of shape (m, d), float32 or float64, C-ordered
+    Y : ndarray of shape (k, m), or (1, m) of class indices for a coupled loss; X's dtype
+    weight : ndarray of shape (m,) or None
+        With a mean of one, for a weighted mean.
+    architecture : Architecture
+    batch_size : int
+    """
+
+    def __init__(self, X, Y, weight, loss, penalty, architecture, *, batch_size, n_threads):
+        self.X, self.Y, self.weight = X, Y, weight
+        self.loss, self.penalty = loss, penalty
+        self.architecture, self.n_threads = architecture, n_threads
+        self.d, self.k = architecture.sizes[0], architecture.sizes[-1]
+        self.n_groups = 1 if loss.coupled else self.k
+        self.total_weight = float(len(X)) if weight is None else float(weight.sum(dtype=np.float64))
+        self.floor = loss.floor(Y, weight).sum(keepdims=True)
+        self.gradient_norms = []
+        self._layers = architecture.make(batch_size, X.dtype)
+        self._norms = np.zeros(len(architecture.sizes) - 1)
+        self.set_coordinates(Coordinates(architecture))
+
+    def set_coordinates(self, coordinates):
+        self.coordinates = coordinates
+        scales = () if coordinates.identity else (coordinates.arrays[1], coordinates.arrays[3])
+        self._penalised = self.architecture.weights_scale(*scales).astype(self.X.dtype)
+
+    @property
+    def work_per_row(self):
+        """Multiplications, a matrix product's being some thirty times faster than those of a linear model."""
+        return max(1, 3 * self._layers.n_parameters // 30)
+
+    def value_and_grad(self, u):
+        """Objective, shape (1,), and its gradient with respect to u, in double."""
+        u = np.array(u, dtype=self.X.dtype)
+        layers = self.architecture.make(len(self.X), self.X.dtype)
+        total, gradient = self._evaluate(layers, u, training=True)
+        gradient = gradient.astype(np.float64) / self.total_weight
+        u, scale = u.astype(np.float64)[: len(gradient)], self._penalised[: len(gradient)].astype(np.float64)
+        gradient += self.penalty.l2 * scale**2 * u + self.penalty.l1 * scale * np.sign(u)
+        return total + self.penalty_value(u), gradient
+
+    def objective(self, u):
+        """Objective of the predictions as they would be made, shape (1,)."""
+        u = np.array(u, dtype=self.X.dtype)
+        return self._evaluate(self._layers, u, training=False)[0] + self.penalty_value(u)
+
+    def _evaluate(self, layers, u, training):
+        order = np.arange(len(self.X), dtype=np.intp)
+        with one_blas_thread(np.inf if layers.chunks > 1 else 0):
+            total, gradient = layers.evaluate(
+                self.X, self.Y, self.weight, u, order, self.loss.id, self.loss.array,
+                self.coordinates.arrays, training, self.n_threads,
+            )  # fmt: skip
+        return total[: self.n_groups].sum(keepdims=True) / self.total_weight, gradient
+
+    def penalty_value(self, u):
+        """alpha R of the weights, as those of the data."""
+        w = self._penalised[: len(u)].astype(np.float64) * u
+        return self.penalty.l2 / 2 * float(w @ w) + self.penalty.l1 * float(np.abs(w).sum())
+
+    def run_epoch(self, state, order, steps, plan):
+        """Descend over the rows of `order` in batches; returns the sum of the losses met."""
+        first = max(0, plan.average - state.t) if plan.average else len(steps)
+        with self._blas():
+            total = self._layers.epoch(
+                self.X, self.Y, self.weight, state.u, order, plan.batch_size, steps, self.loss.id,
+                self.loss.array, self.coordinates.arrays, self._penalised, self.penalty.l2,
+                self.penalty.l1, plan.rule.id, plan.hyper, state.slots, float(state.t - 1),
+                plan.clip_norm or 0.0, state.mean, state.mean_count, first, self._norms, self.n_threads,
+            )  # fmt: skip
+        state.t += len(steps)
+        return total[: self.n_groups].sum()
+
+    def predict(self, theta, X):
+        """Predictors of other rows, shape (m, k)."""
+        return self.architecture.predict(X, theta.astype(self.X.dtype), self.n_threads)
+
+    def end_epoch(self):
+        self.gradient_norms.append(np.array(self._norms))
+
+    def _blas(self):
+        """Threads are ours, but for a batch that is not cut into chunks."""
+        return one_blas_thread(np.inf if self._layers.chunks > 1 else 0)
+
+    def standardise(self, *, streaming=False):
+        """See every column within reach of the first layer's activation, and targets of size one.
+
+        No entry comes to lie further from zero than 10: a rare one-hot column is not blown up by its
+        small variance. A constant column is left out, unless more rows are to come (`streaming`).
+        """
+        mean, variance = column_means_and_variances(self.X, self.weight, self.n_threads)
+        reach = np.maximum(self.X.max(axis=0) - mean, mean - self.X.min(axis=0))
+        spread = np.maximum(np.sqrt(variance), reach / 10)
+        scale = np.full_like(spread, float(streaming))
+        np.divide(1.0, spread, out=scale, where=variance > 0)
+        shift = mean if self.architecture.biases else np.zeros_like(mean)
+        out_shift, out_scale = np.zeros(self.k), np.ones(self.k)
+        if self.loss.target == "value":
+            if self.architecture.biases:
+                out_shift = np.asarray(self.loss.baseline(self.Y, self.weight), dtype=np.float64)
+            if not self.loss.log_link:
+                deviation = np.abs(self.Y.astype(np.float64) - out_shift[:, None])
+                out_scale = np.sqrt(np.average(deviation**2, axis=1, weights=self.weight))
+                out_scale[out_scale == 0] = 1.0
+        self.set_coordinates(Coordinates(self.architecture, shift, scale, out_shift, out_scale))
+
+    @property
+    def output_scale(self):
+        return 1.0 if self.coordinates.identity else float(np.mean(self.coordinates.arrays[3]))
+
+    # ---- what to tell the user --------------------------------------------------------------------
+
+    def largest_layer(self, u):
+        """Name of the layer at which the descent exploded."""
+        sizes = [np.max(np.abs(layer.coef)) for layer in self.architecture.layers(u)]
+        gone = [l for l, size in enumerate(sizes) if not np.isfinite(size)]
+        return self._name(gone[0] if gone else int(np.argmax(sizes)))
+
+    def warn_of_vanished_gradients(self):
+        """Layers that hardly learn: their gradients are next to nothing beside the largest layer's."""
+        norms = np.asarray(self.gradient_norms)
+        if len(norms) == 0 or len(self.architecture.sizes) < 3:
+            return
+        largest = norms.max(axis=1, keepdims=True)
+        share = np.median(norms / np.where(largest > 0, largest, 1.0), axis=0)
+        layer = int(np.argmin(share))
+        if share[layer] < VANISHED:
+            warnings.warn(
+                f"The gradient of {self._name(layer)} vanished: it was {share[layer]:.1g} of the largest "
+                "layer's (gradient_norms_). Its activations are saturated, or the layers are too many: scale "
+                'X (sklearn.preprocessing.StandardScaler, or learning_rate="auto"), set batch_norm=True, or '
+                'use fewer hidden layers, or activation="relu".',
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+
+    def _name(self, layer):
+        n_hidden = len(self.architecture.sizes) - 2
+        if layer == n_hidden:
+            return "the output layer"
+        return f"hidden layer {layer + 1} of {n_hidden}"

@@ -1,0 +1,144 @@
+"""Layers of a network, one call each: dense, elementwise activation, softmax; forward and backward.
+
+In: C-ordered float32 or float64 arrays whose shapes fit together; out: an array given by the caller, which
+may be an input of an elementwise function or of softmax, and of dense products none.
+X (m, d), W (d, k), b (k,); Z, P and their derivatives (m, k); activations see n numbers in a row.
+
+Elementwise work is cut into pieces of fixed size, one thread each; products have the threads of BLAS.
+"""
+
+import numpy as np
+
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.string cimport memcpy
+
+from activations cimport ACTIVATIONS, N_ACTIVATIONS, activate, differentiate
+from products cimport product
+
+cdef extern from "softmax.h" nogil:
+    void softmax_rows_forward_f64(Py_ssize_t m, Py_ssize_t k, const double* Z, double* P) noexcept
+    void softmax_rows_forward_f32(Py_ssize_t m, Py_ssize_t k, const float* Z, float* P) noexcept
+    void softmax_rows_backward_f64(
+        Py_ssize_t m, Py_ssize_t k, const double* P, const double* dP, double* dZ) noexcept
+    void softmax_rows_backward_f32(
+        Py_ssize_t m, Py_ssize_t k, const float* P, const float* dP, float* dZ) noexcept
+
+ACTIVATION_IDS = {ACTIVATIONS[i].name.decode(): i for i in range(N_ACTIVATIONS)}
+
+cdef enum:
+    PIECE = 16384  # numbers of one piece of elementwise work
+    MIN_WORK_OF_THREADS = 65536  # numbers below which waking threads costs more than it saves
+
+
+cdef int threads_for(Py_ssize_t size, int n_threads) noexcept nogil:
+    return n_threads if size > MIN_WORK_OF_THREADS else 1
+
+
+# ---------------------------------------------------------------------------------------------
+# dense layer
+# ---------------------------------------------------------------------------------------------
+
+def dense_forward(
+    const floating[:, ::1] X, const floating[:, ::1] W, const floating[::1] b, floating[:, ::1] Z,
+):
+    """Z = X W + b"""
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = W.shape[1], i
+    if m == 0 or k == 0:
+        return
+    with nogil:
+        for i in range(m):
+            memcpy(&Z[i, 0], &b[0], k * sizeof(floating))
+        if d > 0:
+            product(False, False, m, k, d, &X[0, 0], d, &W[0, 0], k, True, &Z[0, 0], k)
+
+
+def dense_backward(
+    const floating[:, ::1] X, const floating[:, ::1] W, const floating[:, ::1] dZ,
+    floating[:, ::1] dX, floating[:, ::1] dW, floating[::1] db,
+):
+    """dX = dZ W^T; dW = X^T dZ; db = sum of the rows of dZ, added up in double."""
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = W.shape[1], i, j
+    cdef double[::1] total = np.zeros(k)
+    if m == 0 or d == 0 or k == 0:  # sums without a term, of which BLAS knows nothing
+        dX[...] = 0
+        dW[...] = 0
+    with nogil:
+        if m > 0 and d > 0 and k > 0:
+            product(False, True, m, d, k, &dZ[0, 0], k, &W[0, 0], k, False, &dX[0, 0], d)
+            product(True, False, d, k, m, &X[0, 0], d, &dZ[0, 0], k, False, &dW[0, 0], k)
+        for i in range(m):
+            for j in range(k):
+                total[j] += dZ[i, j]
+        for j in range(k):
+            db[j] = <floating> total[j]
+
+
+# ---------------------------------------------------------------------------------------------
+# elementwise activations
+# ---------------------------------------------------------------------------------------------
+
+def activation_forward(int activation, const floating[::1] Z, floating[::1] A, int n_threads):
+    """A = f(Z), f being an entry of ACTIVATION_IDS."""
+    cdef Py_ssize_t n = Z.shape[0], piece
+    cdef const floating* z = &Z[0] if n > 0 else NULL
+    cdef floating* a = &A[0] if n > 0 else NULL
+    for piece in prange(
+        (n + PIECE - 1) // PIECE, nogil=True, schedule="static", num_threads=threads_for(n, n_threads)
+    ):
+        activate(activation, min(<Py_ssize_t> PIECE, n - piece * PIECE), z + piece * PIECE, a + piece * PIECE)
+
+
+def activation_backward(
+    int activation, const floating[::1] A, const floating[::1] dA, floating[::1] dZ, int n_threads,
+):
+    """dZ = dA f'(Z), by A = f(Z)."""
+    cdef Py_ssize_t n = A.shape[0], piece
+    cdef const floating* a = &A[0] if n > 0 else NULL
+    cdef const floating* da = &dA[0] if n > 0 else NULL
+    cdef floating* dz = &dZ[0] if n > 0 else NULL
+    for piece in prange(
+        (n + PIECE - 1) // PIECE, nogil=True, schedule="static", num_threads=threads_for(n, n_threads)
+    ):
+        differentiate(activation, min(<Py_ssize_t> PIECE, n - piece * PIECE),
+                      a + piece * PIECE, da + piece * PIECE, dz + piece * PIECE)
+
+
+# ---------------------------------------------------------------------------------------------
+# softmax
+# ---------------------------------------------------------------------------------------------
+
+def softmax_forward(const floating[:, ::1] Z, floating[:, ::1] P, int n_threads):
+    """p_i = exp(z_i) / sum_j exp(z_j) in every row"""
+    cdef Py_ssize_t m = Z.shape[0], k = Z.shape[1], rows, piece, start, n
+    if m == 0 or k == 0:
+        return
+    rows = max(1, PIECE // k)
+    for piece in prange(
+        (m + rows - 1) // rows, nogil=True, schedule="static", num_threads=threads_for(m * k, n_threads)
+    ):
+        start = piece * rows
+        n = min(rows, m - start)
+        if floating is double:
+            softmax_rows_forward_f64(n, k, &Z[start, 0], &P[start, 0])
+        else:
+            softmax_rows_forward_f32(n, k, &Z[start, 0], &P[start, 0])
+
+
+def softmax_backward(
+    const floating[:, ::1] P, const floating[:, ::1] dP, floating[:, ::1] dZ, int n_threads,
+):
+    """dz = (diag(p) - p p^T) dp in every row"""
+    cdef Py_ssize_t m = P.shape[0], k = P.shape[1], rows, piece, start, n
+    if m == 0 or k == 0:
+        return
+    rows = max(1, PIECE // k)
+    for piece in prange(
+        (m + rows - 1) // rows, nogil=True, schedule="static", num_threads=threads_for(m * k, n_threads)
+    ):
+        start = piece * rows
+        n = min(rows, m - start)
+        if floating is double:
+            softmax_rows_backward_f64(n, k, &P[start, 0], &dP[start, 0], &dZ[start, 0])
+        else:
+            softmax_rows_backward_f32(n, k, &P[start, 0], &dP[start, 0], &dZ[start, 0])
