@@ -10,7 +10,7 @@ import numpy as np
 from ._compiled import dense
 from ._threads import effective_n_threads
 
-FLOATS = (np.float32, np.float64)
+FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def dense_forward(X, W, b, *, out=None):
@@ -39,7 +39,7 @@ def dense_forward(X, W, b, *, out=None):
     array([[ 1.,  2., 13.]])
     """
     X, W, b = arrays = _arrays(X=X, W=W, b=b)
-    _check_shapes({"X": X, "W": W, "b": b}, X="md", W="dk", b="k")
+    _check_shapes(arrays, X="md", W="dk", b="k")
     Z = _target(out, "out", (X.shape[0], W.shape[1]), arrays)
     dense.dense_forward(X, W, b, Z)
     return _delivered(Z, out)
@@ -83,7 +83,7 @@ def dense_backward(X, W, dZ, *, out=None):
     array([2.])
     """
     X, W, dZ = arrays = _arrays(X=X, W=W, dZ=dZ)
-    _check_shapes({"X": X, "W": W, "dZ": dZ}, X="md", W="dk", dZ="mk")
+    _check_shapes(arrays, X="md", W="dk", dZ="mk")
     if out is None:
         out = (None, None, None)
     elif not isinstance(out, tuple | list) or len(out) != 3:
@@ -121,7 +121,7 @@ def softmax_forward(Z, *, out=None):
            [1. , 0. ]])
     """
     (Z,) = arrays = _arrays(Z=Z)
-    _check_shapes({"Z": Z}, Z="mk")
+    _check_shapes(arrays, Z="mk")
     P = _target(out, "out", Z.shape, arrays, in_place=True)
     dense.softmax_forward(Z, P, effective_n_threads(None))
     return _delivered(P, out)
@@ -152,7 +152,7 @@ def softmax_backward(P, dP, *, out=None):
     array([[ 0.25 , -0.125, -0.125]])
     """
     P, dP = arrays = _arrays(P=P, dP=dP)
-    _check_shapes({"P": P, "dP": dP}, P="mk", dP="mk")
+    _check_shapes(arrays, P="mk", dP="mk")
     dZ = _target(out, "out", P.shape, arrays, in_place=True)
     dense.softmax_backward(P, dP, dZ, effective_n_threads(None))
     return _delivered(dZ, out)
@@ -300,12 +300,11 @@ def _arrays(**given):
 def _check_shapes(arrays, **axes):
     """Letters name the axes: X="md", W="dk" asks for shapes (m, d) and (d, k) with the same d."""
     sizes = {}
-    for name, letters in axes.items():
-        shape = arrays[name].shape
-        if len(shape) != len(letters) or any(
-            sizes.setdefault(letter, size) != size for letter, size in zip(letters, shape, strict=True)
+    for letters, array in zip(axes.values(), arrays, strict=True):
+        if array.ndim != len(letters) or any(
+            sizes.setdefault(letter, size) != size for letter, size in zip(letters, array.shape, strict=True)
         ):
-            found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            found = ", ".join(f"{name} {a.shape}" for name, a in zip(axes, arrays, strict=True))
             wanted = ", ".join(f"{n} ({', '.join(a)}{',' * (len(a) == 1)})" for n, a in axes.items())
             raise ValueError(f"Shapes do not fit together: {found}; expected {wanted}.")
 

@@ -6,8 +6,9 @@ array theta (p,), changed in place. Layer l maps size[l] numbers to size[l + 1];
 Behind the parameters lie the running means and variances, which predictions use. An epoch knows no
 schedule, no random numbers and no stopping rule. Out: sums of losses, in double.
 
-A batch is cut into chunks, a number that depends on shapes alone, each with buffers and a gradient of its
-own, which are added up in order: the result does not depend on how many threads did the work. Batch
+A batch goes through the layers in chunks of rows; then each piece of the weights receives its gradient,
+from all rows at once, and its update while both are in cache. Numbers of chunks and pieces depend on shapes
+alone, and no two add to the same number: the result does not depend on how many threads did the work. Batch
 normalisation needs the batch as a whole: it is one chunk then.
 """
 
@@ -28,10 +29,11 @@ from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
 ACTIVATION_IDS = {ACTIVATIONS[i].name.decode(): i for i in range(N_ACTIVATIONS)}
 
 cdef enum:
-    MAX_BLOCK = 256  # rows that are carried through the layers together
+    MAX_BLOCK = 2048  # rows whose activations are kept; of a larger batch the gradients add up
     MAX_CHUNKS = 8
-    CHUNK_WORK = 1000000  # multiplications that are worth a thread
-    PIECE = 4096  # parameters that are updated together
+    CHUNK_WORK = 300000  # multiplications that are worth a thread
+    MAX_PIECES = 16
+    PIECE = 16384  # weights that are worth one
 
 cdef double VARIANCE_FLOOR = 1e-5  # of batch normalisation, as in torch
 cdef double RUNNING_SHARE = 0.1  # of the last batch in the running mean and variance
@@ -39,16 +41,19 @@ cdef double RUNNING_SHARE = 0.1  # of the last batch in the running mean and var
 
 cdef struct Shape:
     Py_ssize_t layers  # weight matrices: hidden layers + 1
-    Py_ssize_t k, n_parameters, block
+    Py_ssize_t k, n_parameters, block, chunks
     const Py_ssize_t* size
     const Py_ssize_t* at  # where in theta each layer begins
     const Py_ssize_t* running  # where in theta the running means of each hidden layer begin
-    # where in a chunk's buffer everything begins: what enters each layer; normalised values and the
-    # inverse deviations of each hidden layer; the rest
+    const Py_ssize_t* pieces  # into how many each layer's weights are cut
+    # where in the buffer everything begins: what enters each layer, the gradient before each hidden
+    # activation, normalised values and inverse deviations of each hidden layer; then what each chunk
+    # has of its own, `chunk` apart
     const Py_ssize_t* a
+    const Py_ssize_t* d
     const Py_ssize_t* hat
     const Py_ssize_t* inverse
-    Py_ssize_t z, r, y, s, share, work, d0, d1, gradient
+    Py_ssize_t gradient, own, chunk, z, r, y, s, share, work
     int activation
     bint batch_norm, biases
 
@@ -62,20 +67,22 @@ cdef struct Coordinates:
 
 
 # ---------------------------------------------------------------------------------------------
-# layers
+# rows: a chunk through the layers and back
 # ---------------------------------------------------------------------------------------------
 
 cdef void normalise(
-    Shape* net, Py_ssize_t l, const floating* scale, floating* running, floating* w, Py_ssize_t n,
-    bint training,
+    Shape* net, Py_ssize_t l, const floating* scale, floating* running, floating* w,
+    const floating* share, Py_ssize_t n, bint training,
 ) noexcept nogil:
-    """z <- scale * (z - mean) / sqrt(variance + floor) + shift, over the batch (Ioffe & Szegedy 2015)."""
+    """z <- scale * (z - mean) / sqrt(variance + floor) + shift, over the batch (Ioffe & Szegedy 2015).
+
+    share: weights of the rows in mean and variance, which add up to one.
+    """
     cdef Py_ssize_t h = net.size[l + 1], i, j
     cdef floating* Z = w + net.a[l + 1]
     cdef floating* hat = w + net.hat[l]
     cdef floating* inverse = w + net.inverse[l]
     cdef floating* mean = inverse + h
-    cdef const floating* share = w + net.share
     cdef const floating* shift = scale + h
     cdef double unbiased = n / <double> (n - 1) if n > 1 else 1.0
     if training:
@@ -100,14 +107,13 @@ cdef void normalise(
 
 
 cdef void normalise_back(
-    Shape* net, Py_ssize_t l, const floating* scale, floating* w, Py_ssize_t n, floating* D,
-    floating* dscale,
+    Shape* net, Py_ssize_t l, const floating* scale, floating* w, const floating* share,
+    Py_ssize_t n, floating* D, floating* dscale,
 ) noexcept nogil:
     """The gradient before the normalisation from D, the one after it; mean and variance depend on all rows."""
     cdef Py_ssize_t h = net.size[l + 1], i, j
     cdef const floating* hat = w + net.hat[l]
     cdef const floating* inverse = w + net.inverse[l]
-    cdef const floating* share = w + net.share
     cdef floating* dshift = dscale + h
     memset(dscale, 0, 2 * h * sizeof(floating))
     for i in range(n):
@@ -121,220 +127,310 @@ cdef void normalise_back(
             )
 
 
-cdef const floating* forward(
+cdef void forward(
     Shape* net, const floating* theta, floating* running, const floating* inputs, floating* w,
-    Py_ssize_t n, bint training,
+    const floating* share, Py_ssize_t first, Py_ssize_t n, bint training, floating* Z,
 ) noexcept nogil:
-    """From n rows of inputs (n, d) to the predictors (k, n), output-major as the losses want them."""
+    """From inputs (n, d) to predictors Z (k, n), output-major as the losses want them.
+
+    The chunk's activations are kept as rows first .. first + n of the batch's.
+    """
     cdef Py_ssize_t l, i, c, fan_in, h, last = net.layers - 1
     cdef const floating* A = inputs
     cdef const floating* W
     cdef const floating* b
-    cdef floating* Z
+    cdef floating* out
     for l in range(last):
         fan_in, h = net.size[l], net.size[l + 1]
         W = theta + net.at[l]
         b = W + fan_in * h
-        Z = w + net.a[l + 1]
+        out = w + net.a[l + 1] + first * h
         for i in range(n):
-            memcpy(Z + i * h, b, h * sizeof(floating))
-        product(False, False, n, h, fan_in, A, fan_in, W, h, True, Z, h)
+            memcpy(out + i * h, b, h * sizeof(floating))
+        product(False, False, n, h, fan_in, A, fan_in, W, h, True, out, h)
         if net.batch_norm:
-            normalise(net, l, b + h, running + net.running[l], w, n, training)
-        activate(net.activation, n * h, <const floating*> Z, Z)
-        A = Z
+            normalise(net, l, b + h, running + net.running[l], w, share, n, training)
+        activate(net.activation, n * h, <const floating*> out, out)
+        A = out
     fan_in = net.size[last]
     W = theta + net.at[last]
     b = W + fan_in * net.k
-    Z = w + net.z
     for c in range(net.k):
         for i in range(n):
             Z[c * n + i] = b[c]
     product(True, True, net.k, n, fan_in, W, net.k, A, fan_in, True, Z, n)
-    return Z
 
 
 cdef void backward(
-    Shape* net, const floating* theta, const floating* inputs, floating* w, Py_ssize_t n, bint add,
+    Shape* net, const floating* theta, floating* w, const floating* share, Py_ssize_t first,
+    Py_ssize_t n, const floating* R,
 ) noexcept nogil:
-    """The gradient from the slopes (k, n) of the losses; added to what is there if `add`."""
-    cdef Py_ssize_t l, i, c, fan_in, h, last = net.layers - 1
-    cdef const floating* R = w + net.r
-    cdef const floating* A
+    """From the slopes R (k, n) of the losses to the gradient D before each hidden activation."""
+    cdef Py_ssize_t l, h, after, last = net.layers - 1
     cdef const floating* W
-    cdef floating* G
-    cdef floating* D = w + net.d0
-    cdef floating* before = w + net.d1
-    for l in range(last, -1, -1):
-        fan_in, h = net.size[l], net.size[l + 1]
-        A = <const floating*> (w + net.a[l]) if l > 0 else inputs
-        W = theta + net.at[l]
-        G = w + net.gradient + net.at[l]
-        if l < last:
-            differentiate(net.activation, n * h, <const floating*> w + net.a[l + 1], <const floating*> D, D)
-            if net.batch_norm:
-                normalise_back(net, l, W + fan_in * h + h, w, n, D, G + fan_in * h + h)
-        product(True, l == last, fan_in, h, n, A, fan_in,
-                R if l == last else <const floating*> D, n if l == last else h, add, G, h)
-        G += fan_in * h
-        if not add:
-            memset(G, 0, h * sizeof(floating))
-        if net.biases:
-            if l == last:
-                for c in range(h):
-                    for i in range(n):
-                        G[c] += R[c * n + i]
-            else:
+    cdef floating* D
+    cdef const floating* next = NULL
+    for l in range(last - 1, -1, -1):
+        h, after = net.size[l + 1], net.size[l + 2]
+        W = theta + net.at[l + 1]
+        D = w + net.d[l] + first * h
+        if l == last - 1:
+            product(True, True, n, h, after, R, n, W, after, False, D, h)
+        else:
+            product(False, True, n, h, after, next, after, W, after, False, D, h)
+        differentiate(net.activation, n * h, <const floating*> (w + net.a[l + 1] + first * h),
+                      <const floating*> D, D)
+        if net.batch_norm:
+            W = theta + net.at[l] + (net.size[l] + 1) * h
+            normalise_back(net, l, W, w, share, n, D, w + net.gradient + net.at[l] + (net.size[l] + 1) * h)
+        next = <const floating*> D
+
+
+cdef bint neighbours(const Py_ssize_t* order, Py_ssize_t n) noexcept nogil:
+    """Whether these rows lie one after the other."""
+    cdef Py_ssize_t i
+    for i in range(1, n):
+        if order[i] != order[0] + i:
+            return False
+    return True
+
+
+cdef void copy_rows(
+    const floating* X, Py_ssize_t d, const Py_ssize_t* order, Py_ssize_t n,
+    Coordinates* coordinates, floating* out,
+) noexcept nogil:
+    """The rows of `order` side by side, in their coordinates."""
+    cdef Py_ssize_t i, j
+    cdef const floating* x
+    for i in range(n):
+        x = X + order[i] * d
+        if coordinates.scale == NULL:
+            memcpy(out + i * d, x, d * sizeof(floating))
+        else:
+            for j in range(d):
+                out[i * d + j] = <floating> ((x[j] - coordinates.shift[j]) * coordinates.scale[j])
+
+
+cdef void pass_chunk(
+    Shape* net, const floating* X, const floating* Y, Py_ssize_t targets, Py_ssize_t m,
+    const floating* weight, const Py_ssize_t* order, const floating* theta, floating* running,
+    Coordinates* coordinates, int loss, const double* params, double factor, bint training,
+    bint in_place, Py_ssize_t c, Py_ssize_t rows, double* total, floating* w,
+) noexcept nogil:
+    """Chunk c of a batch: total += its losses; in training, R and D with respect to factor * losses."""
+    cdef Py_ssize_t first = c * rows // net.chunks, n = (c + 1) * rows // net.chunks - first, i, j
+    cdef Py_ssize_t d = net.size[0], k = net.k
+    cdef floating* own = w + net.own + c * net.chunk
+    cdef floating* Z = own + net.z
+    cdef floating* R = own + net.r
+    cdef floating* s = own + net.s
+    cdef floating* share = own + net.share
+    cdef const floating* inputs = X + order[0] * d + first * d if in_place else <const floating*> (w + net.a[0] + first * d)
+    cdef double of_output, slope, sum_ = 0
+    if n == 0:
+        return
+    if not in_place:
+        copy_rows(X, d, order + first, n, coordinates, w + net.a[0] + first * d)
+    gather(Y, targets, m, weight, order + first, n, own + net.y, s)
+    if net.batch_norm:
+        if weight != NULL:
+            for i in range(n):
+                sum_ += s[i]
+        for i in range(n):
+            share[i] = <floating> (s[i] / sum_ if sum_ > 0 else 1.0 / n)
+    forward(net, theta, running, inputs, w, <const floating*> share, first, n, training, Z)
+    if coordinates.out_scale != NULL:
+        for j in range(k):
+            for i in range(n):
+                Z[j * n + i] = <floating> (Z[j * n + i] * coordinates.out_scale[j] + coordinates.out_shift[j])
+    loss_block(loss, params, k, n, <const floating*> Z, <const floating*> (own + net.y), n,
+               <const floating*> s if weight != NULL else NULL, total, R, <floating*> NULL, 0, own + net.work)
+    if training:
+        for j in range(k):
+            of_output = factor if coordinates.out_scale == NULL else factor * coordinates.out_scale[j]
+            for i in range(n):
+                slope = R[j * n + i]
+                slope = 1e12 if slope > 1e12 else -1e12 if slope < -1e12 else slope
+                R[j * n + i] = <floating> (slope * of_output)
+        backward(net, theta, w, <const floating*> share, first, n, <const floating*> R)
+
+
+# ---------------------------------------------------------------------------------------------
+# weights: the gradient of a piece of a layer, and its update
+# ---------------------------------------------------------------------------------------------
+
+cdef struct Update:
+    # all that a piece needs beside its gradient
+    int rule
+    Hyper hyper
+    double l2, l1, a, t
+    Py_ssize_t slot  # distance between the arrays of state
+
+
+cdef inline Py_ssize_t begin_of_piece(Shape* net, Py_ssize_t l, Py_ssize_t piece) noexcept nogil:
+    """Rows of W are shared out; what follows W belongs to the last piece."""
+    return piece * net.size[l] // net.pieces[l]
+
+
+cdef void gradient_of_piece(
+    Shape* net, Py_ssize_t l, Py_ssize_t piece, const floating* inputs, Py_ssize_t rows, bint add,
+    floating* w,
+) noexcept nogil:
+    """dW = A^T D for some rows of W, and with the last of them db; added to what is there if `add`."""
+    cdef Py_ssize_t fan_in = net.size[l], h = net.size[l + 1], lo = begin_of_piece(net, l, piece)
+    cdef Py_ssize_t hi = begin_of_piece(net, l, piece + 1), i, j, c, first, n
+    cdef const floating* A = <const floating*> (w + net.a[l]) if l > 0 else inputs
+    cdef const floating* D
+    cdef floating* G = w + net.gradient + net.at[l]
+    cdef floating* db = G + fan_in * h
+    cdef bint with_bias = piece == net.pieces[l] - 1
+    if with_bias and not add:
+        memset(db, 0, h * sizeof(floating))
+    if l < net.layers - 1:
+        D = w + net.d[l]
+        product(True, False, hi - lo, h, rows, A + lo, fan_in, D, h, add, G + lo * h, h)
+        if with_bias and net.biases:
+            for i in range(rows):
+                axpy(h, <floating> 1, D + i * h, db)
+        return
+    for c in range(net.chunks):  # the slopes lie chunk by chunk
+        first = c * rows // net.chunks
+        n = (c + 1) * rows // net.chunks - first
+        if n == 0:
+            continue
+        D = w + net.own + c * net.chunk + net.r
+        product(True, True, hi - lo, h, n, A + first * fan_in + lo, fan_in, D, n, add or first > 0, G + lo * h, h)
+        if with_bias and net.biases:
+            for j in range(h):
                 for i in range(n):
-                    axpy(h, <floating> 1, D + i * h, G)
-        if l > 0:
-            product(l == last, True, n, fan_in, h, R if l == last else <const floating*> D,
-                    n if l == last else h, W, h, False, before, fan_in)
-            D, before = before, D
+                    db[j] += D[j * n + i]
+
+
+cdef void add_penalty(
+    Py_ssize_t n, const floating* theta, const floating* penalised, double l2, double l1,
+    floating* gradient,
+) noexcept nogil:
+    cdef Py_ssize_t j
+    if l2 != 0:
+        for j in range(n):
+            gradient[j] += <floating> l2 * penalised[j] * penalised[j] * theta[j]
+    if l1 != 0:
+        for j in range(n):
+            gradient[j] = smallest_subgradient(theta[j], gradient[j], <floating> l1 * penalised[j])
+
+
+cdef void update_parameters(
+    Update* update, Py_ssize_t n, floating* theta, const floating* penalised, const floating* gradient,
+    floating* state,
+) noexcept nogil:
+    """One step of some parameters; with L1, one that would change its sign stops at zero."""
+    cdef Py_ssize_t first = 0, rows, j
+    cdef floating old[512]
+    if update.rule == ADAMW and update.l2 != 0:
+        for j in range(n):
+            theta[j] *= <floating> (1 - update.a * update.l2) if penalised[j] > 0 else 1
+    if update.l1 == 0:
+        apply_rule(update.rule, &update.hyper, n, theta, gradient, state, update.slot, update.a, update.t)
+        return
+    while first < n:
+        rows = min(512, n - first)
+        memcpy(old, theta + first, rows * sizeof(floating))
+        apply_rule(update.rule, &update.hyper, rows, theta + first, gradient + first,
+                   state + first if state != NULL else NULL, update.slot, update.a, update.t)
+        for j in range(rows):
+            if penalised[first + j] > 0 and old[j] * theta[first + j] < 0:
+                theta[first + j] = 0
+        first += rows
+
+
+cdef void finish_piece(
+    Shape* net, Py_ssize_t l, Py_ssize_t piece, Update* update, bint penalise, bint step,
+    floating* theta, const floating* penalised, floating* gradient, floating* state,
+) noexcept nogil:
+    """The penalty's part of a piece's gradient, and its update."""
+    cdef Py_ssize_t h = net.size[l + 1], lo = net.at[l] + begin_of_piece(net, l, piece) * h, hi
+    if piece < net.pieces[l] - 1:
+        hi = net.at[l] + begin_of_piece(net, l, piece + 1) * h
+    else:
+        hi = net.at[l + 1] if l < net.layers - 1 else net.n_parameters
+    if penalise:
+        add_penalty(hi - lo, <const floating*> theta + lo, penalised + lo,
+                    0 if update.rule == ADAMW else update.l2, update.l1, gradient + lo)
+    if step:
+        update_parameters(update, hi - lo, theta + lo, penalised + lo, <const floating*> gradient + lo,
+                          state + lo if state != NULL else NULL)
 
 
 # ---------------------------------------------------------------------------------------------
 # batches
 # ---------------------------------------------------------------------------------------------
 
-cdef const floating* rows_of(
-    const floating* X, Py_ssize_t d, Py_ssize_t ld, const Py_ssize_t* order, Py_ssize_t n,
-    Coordinates* coordinates, floating* buffer,
+cdef void pass_batch(
+    Shape* net, const floating* X, const floating* Y, Py_ssize_t targets, Py_ssize_t m,
+    const floating* weight, const Py_ssize_t* order, Py_ssize_t rows, floating* theta,
+    Coordinates* coordinates, int loss, const double* params, double factor, bint training,
+    double* total, floating* w, Update* update, const floating* penalised, floating* state,
+    int n_threads,
 ) noexcept nogil:
-    """The rows of `order` side by side, in their coordinates; X itself where they lie so already."""
-    cdef Py_ssize_t i, j
-    cdef const floating* x
-    cdef bint neighbours = coordinates.scale == NULL and ld == d
-    for i in range(1, n):
-        if not neighbours:
-            break
-        neighbours = order[i] == order[0] + i
-    if neighbours:
-        return X + order[0] * ld
-    for i in range(n):
-        x = X + order[i] * ld
-        if coordinates.scale == NULL:
-            memcpy(buffer + i * d, x, d * sizeof(floating))
-        else:
-            for j in range(d):
-                buffer[i * d + j] = <floating> ((x[j] - coordinates.shift[j]) * coordinates.scale[j])
-    return buffer
-
-
-cdef void pass_over_rows(
-    Shape* net, const floating* X, Py_ssize_t ld, const floating* Y, Py_ssize_t targets,
-    Py_ssize_t m, const floating* weight, const Py_ssize_t* order, Py_ssize_t rows,
-    const floating* theta, floating* running, Coordinates* coordinates, int loss,
-    const double* params, double factor, bint training, double* total, floating* w,
-) noexcept nogil:
-    """Sum of the losses, and `factor` times its gradient in training, block by block."""
-    cdef Py_ssize_t first = 0, n, i, c, k = net.k
-    cdef floating* Z
-    cdef floating* R = w + net.r
-    cdef floating* y = w + net.y
-    cdef floating* s = w + net.s
-    cdef floating* share = w + net.share
+    """total (chunks, k) += losses of a batch; in training its gradient, and unless update is NULL the update."""
+    cdef Py_ssize_t first = 0, n, c, piece, pieces = 0, l
     cdef const floating* inputs
-    cdef double of_output, slope, sum_
-    if training and rows == 0:
-        memset(w + net.gradient, 0, net.n_parameters * sizeof(floating))
+    cdef bint in_place, threads = net.chunks > 1 and n_threads > 1
+    for l in range(net.layers):
+        pieces += net.pieces[l]
     while first < rows:
         n = min(net.block, rows - first)
-        inputs = rows_of(X, net.size[0], ld, order + first, n, coordinates, w + net.a[0])
-        gather(Y, targets, m, weight, order + first, n, y, s)
-        if net.batch_norm:
-            sum_ = 0
-            if weight != NULL:
-                for i in range(n):
-                    sum_ += s[i]
-            for i in range(n):
-                share[i] = <floating> (s[i] / sum_ if sum_ > 0 else 1.0 / n)
-        Z = <floating*> forward(net, theta, running, inputs, w, n, training)
-        if coordinates.out_scale != NULL:
-            for c in range(k):
-                for i in range(n):
-                    Z[c * n + i] = <floating> (Z[c * n + i] * coordinates.out_scale[c] + coordinates.out_shift[c])
-        loss_block(loss, params, k, n, <const floating*> Z, <const floating*> y, n,
-                   <const floating*> s if weight != NULL else NULL, total, R, <floating*> NULL, 0, w + net.work)
+        in_place = coordinates.scale == NULL and neighbours(order + first, n)
+        inputs = X + order[first] * net.size[0] if in_place else <const floating*> (w + net.a[0])
+        for c in prange(net.chunks, schedule="static", num_threads=n_threads, use_threads_if=threads):
+            pass_chunk(net, X, Y, targets, m, weight, order + first, <const floating*> theta, theta,
+                       coordinates, loss, params, factor, training, in_place, c, n, total + c * net.k, w)
         if training:
-            for c in range(k):
-                of_output = factor if coordinates.out_scale == NULL else factor * coordinates.out_scale[c]
-                for i in range(n):
-                    slope = R[c * n + i]
-                    slope = 1e12 if slope > 1e12 else -1e12 if slope < -1e12 else slope
-                    R[c * n + i] = <floating> (slope * of_output)
-            backward(net, theta, inputs, w, n, first > 0)
+            for piece in prange(pieces, schedule="dynamic", num_threads=n_threads, use_threads_if=threads):
+                weigh_piece(net, piece, inputs, n, first > 0, first + n == rows, w, update, theta, penalised, state)
         first += n
 
 
-cdef void pass_over_batch(
-    Shape* net, Py_ssize_t chunks, const floating* X, Py_ssize_t ld, const floating* Y,
-    Py_ssize_t targets, Py_ssize_t m, const floating* weight, const Py_ssize_t* order, Py_ssize_t n,
-    const floating* theta, floating* running, Coordinates* coordinates, int loss,
-    const double* params, double factor, bint training, double* total, floating* w,
-    Py_ssize_t stride, int n_threads,
+cdef void weigh_piece(
+    Shape* net, Py_ssize_t piece, const floating* inputs, Py_ssize_t n, bint add, bint complete,
+    floating* w, Update* update, floating* theta, const floating* penalised, floating* state,
 ) noexcept nogil:
-    """The rows of a batch in chunks: total (chunks, k), and gradients `stride` apart."""
-    cdef Py_ssize_t c
-    for c in prange(chunks, schedule="static", num_threads=n_threads,
-                    use_threads_if=chunks > 1 and n_threads > 1):
-        pass_over_rows(net, X, ld, Y, targets, m, weight, order + c * n // chunks,
-                       (c + 1) * n // chunks - c * n // chunks, theta, running, coordinates, loss,
-                       params, factor, training, total + c * net.k, w + c * stride)
+    cdef Py_ssize_t l = 0
+    while piece >= net.pieces[l]:
+        piece -= net.pieces[l]
+        l += 1
+    gradient_of_piece(net, l, piece, inputs, n, add, w)
+    if complete and update != NULL:
+        finish_piece(net, l, piece, update, True, True, theta, penalised, w + net.gradient, state)
 
 
-cdef void combine(
-    Py_ssize_t lo, Py_ssize_t hi, Py_ssize_t chunks, floating* w, Py_ssize_t stride,
-    const floating* theta, const floating* penalised, double l2, double l1,
+cdef void clip_and_update(
+    Shape* net, Update* update, double clip_norm, floating* theta, const floating* penalised,
+    floating* gradient, floating* state, double* norms,
 ) noexcept nogil:
-    """Gradient of the batch: the sum over its chunks and the penalty, gathered in the first chunk's."""
-    cdef Py_ssize_t j, c
-    for c in range(1, chunks):
-        for j in range(lo, hi):
-            w[j] += w[c * stride + j]
-    if l2 != 0:
-        for j in range(lo, hi):
-            w[j] += <floating> l2 * penalised[j] * penalised[j] * theta[j]
-    if l1 != 0:
-        for j in range(lo, hi):
-            w[j] = smallest_subgradient(theta[j], w[j], <floating> l1 * penalised[j])
+    """The penalty, the norm of the whole gradient, and then the update."""
+    cdef Py_ssize_t j, l, piece
+    cdef double norm = 0
+    for l in range(net.layers):
+        for piece in range(net.pieces[l]):
+            finish_piece(net, l, piece, update, True, False, theta, penalised, gradient, state)
+    norms_of_layers(net, <const floating*> gradient, norms)
+    for l in range(net.layers):
+        norm += norms[l] * norms[l]
+    norm = sqrt(norm)
+    if norm > clip_norm:
+        for j in range(net.n_parameters):
+            gradient[j] *= <floating> (clip_norm / (norm + 1e-6))  # as in torch.nn.utils
+    for l in range(net.layers):
+        for piece in range(net.pieces[l]):
+            finish_piece(net, l, piece, update, False, True, theta, penalised, gradient, state)
 
 
-cdef void step(
-    Py_ssize_t lo, Py_ssize_t hi, int rule, Hyper* hyper, floating* theta, const floating* gradient,
-    floating* state, Py_ssize_t stride, const floating* penalised, double l2, double l1, double a,
-    double t,
-) noexcept nogil:
-    """Update number t of a piece of theta; with L1, a parameter stops where it would change sign."""
-    cdef Py_ssize_t j, first
-    cdef floating old[PIECE]
-    if rule == ADAMW and l2 != 0:
-        for j in range(lo, hi):
-            theta[j] *= <floating> (1 - a * l2) if penalised[j] > 0 else 1
-    if l1 != 0:
-        memcpy(old, theta + lo, (hi - lo) * sizeof(floating))
-    apply_rule(rule, hyper, hi - lo, theta + lo, gradient + lo, state + lo if state != NULL else NULL,
-               stride, a, t)
-    if l1 != 0:
-        for j in range(lo, hi):
-            if penalised[j] > 0 and old[j - lo] * theta[j] < 0:
-                theta[j] = 0
-
-
-cdef void step_all(
-    Py_ssize_t p, bint combined, Py_ssize_t chunks, floating* gradient, Py_ssize_t stride, int rule,
-    Hyper* hyper, floating* theta, floating* state, Py_ssize_t slot, const floating* penalised,
-    double decay, double l2, double l1, double a, double t, int n_threads,
-) noexcept nogil:
-    """Update all parameters, a piece at a time; first combine the chunks' gradients where that is to do."""
-    cdef Py_ssize_t piece, pieces = (p + PIECE - 1) // PIECE
-    for piece in prange(pieces, schedule="static", num_threads=n_threads,
-                        use_threads_if=chunks > 1 and n_threads > 1):
-        if not combined:
-            combine(piece * PIECE, min(p, (piece + 1) * PIECE), chunks, gradient, stride,
-                    <const floating*> theta, penalised, decay, l1)
-        step(piece * PIECE, min(p, (piece + 1) * PIECE), rule, hyper, theta, <const floating*> gradient,
-             state, slot, penalised, l2, l1, a, t)
+cdef void norms_of_layers(Shape* net, const floating* gradient, double* norms) noexcept nogil:
+    cdef Py_ssize_t l, end
+    for l in range(net.layers):
+        end = net.at[l + 1] if l < net.layers - 1 else net.n_parameters
+        norms[l] = sqrt(dot(end - net.at[l], gradient + net.at[l], gradient + net.at[l]))
 
 
 cdef class Network:
@@ -354,54 +450,56 @@ cdef class Network:
     """
 
     cdef readonly Py_ssize_t chunks, n_parameters, n_total
-    cdef readonly list sizes
-    cdef readonly object at, running_at
     cdef Shape shape
-    cdef Py_ssize_t[::1] size_, at_, running_, a_, hat_, inverse_
+    cdef Py_ssize_t[::1] size_, at_, running_, pieces_, a_, d_, hat_, inverse_
     cdef object work
 
     @cython.wraparound(True)
     def __init__(self, sizes, activation, bint batch_norm, bint biases, Py_ssize_t batch_size, dtype):
         layers, k = len(sizes) - 1, sizes[-1]
-        self.sizes = list(sizes)
-        per_output = [1 + 2 * (batch_norm and l < layers - 1) for l in range(layers)]
-        lengths = [sizes[l] * sizes[l + 1] + per_output[l] * sizes[l + 1] for l in range(layers)]
-        self.at = np.cumsum([0] + lengths)[:-1].astype(np.intp)
-        self.n_parameters = sum(lengths)
-        lengths = [2 * h for h in sizes[1:-1]] if batch_norm else []
-        self.running_at = self.n_parameters + np.cumsum([0] + lengths).astype(np.intp)
-        self.n_total = self.n_parameters + sum(lengths)
+        hidden = list(sizes[1:-1])
+        lengths = [(sizes[l] + 1) * sizes[l + 1] for l in range(layers)]
         if batch_norm:
-            self.chunks = 1
-        else:
-            work = batch_size * self.n_parameters * 3
-            self.chunks = max(1, min(MAX_CHUNKS, max(2, batch_size // 128), work // CHUNK_WORK, batch_size // 8))
-        cdef Py_ssize_t block = batch_size if batch_norm else min(MAX_BLOCK, -(-batch_size // self.chunks))
+            for l, h in enumerate(hidden):
+                lengths[l] += 2 * h
+        self.at_ = np.cumsum([0] + lengths)[:-1].astype(np.intp)
+        self.n_parameters = sum(lengths)
+        lengths = [2 * h for h in hidden] if batch_norm else []
+        self.running_ = self.n_parameters + np.cumsum([0] + lengths).astype(np.intp)
+        self.n_total = self.n_parameters + sum(lengths)
+
+        block = batch_size if batch_norm else min(MAX_BLOCK, batch_size)
+        chunks = max(1, min(MAX_CHUNKS, block * self.n_parameters // CHUNK_WORK, max(2, block // 128), block // 8))
+        self.chunks = 1 if batch_norm else chunks
+        per_chunk = -(-block // self.chunks)
+        cut = [max(1, min(MAX_PIECES, n_in * n_out // PIECE, n_in // 32)) for n_in, n_out in zip(sizes[:-1], sizes[1:])]
+        self.pieces_ = np.array(cut if self.chunks > 1 or batch_norm else [1] * layers, dtype=np.intp)
 
         ends = [0]
 
         def room(n):
-            """Where the next n numbers of a chunk's buffer begin, on a cache line of its own."""
+            """Where the next n numbers begin, on a cache line of their own."""
             ends.append(ends[-1] + -(-n // 16) * 16)
             return ends[-2]
 
-        widest = max([1] + list(sizes[1:-1]))
-        hidden = sizes[1:-1] if batch_norm else []
         self.shape.gradient = room(self.n_parameters)
         self.a_ = np.array([room(block * h) for h in sizes[:-1]], dtype=np.intp)
-        self.hat_ = np.array([room(block * h) for h in hidden] or [0], dtype=np.intp)
-        self.inverse_ = np.array([room(2 * h) for h in hidden] or [0], dtype=np.intp)
-        self.shape.z, self.shape.r, self.shape.y = room(k * block), room(k * block), room(k * block)
-        self.shape.s, self.shape.share, self.shape.work = room(block), room(block), room(2 * block)
-        self.shape.d0, self.shape.d1 = room(block * widest), room(block * widest)
-        self.work = np.empty((self.chunks, ends[-1] + 16), dtype)
+        self.d_ = np.array([room(block * h) for h in hidden] + [0], dtype=np.intp)
+        kept = hidden if batch_norm else []
+        self.hat_ = np.array([room(block * h) for h in kept] + [0], dtype=np.intp)
+        self.inverse_ = np.array([room(2 * h) for h in kept] + [0], dtype=np.intp)
+        self.shape.own, shared, ends = ends[-1], ends[-1], [0]
+        self.shape.z, self.shape.r, self.shape.y = room(k * per_chunk), room(k * per_chunk), room(k * per_chunk)
+        self.shape.s, self.shape.share, self.shape.work = room(per_chunk), room(per_chunk), room(2 * per_chunk)
+        self.shape.chunk = ends[-1]
+        self.work = np.empty(shared + self.chunks * ends[-1], dtype)
 
         self.size_ = np.array(sizes, dtype=np.intp)
-        self.at_, self.running_ = self.at, self.running_at
-        self.shape.layers, self.shape.k, self.shape.block = layers, k, block
+        self.shape.layers, self.shape.k, self.shape.block, self.shape.chunks = layers, k, block, self.chunks
         self.shape.n_parameters = self.n_parameters
         self.shape.size, self.shape.at, self.shape.running = &self.size_[0], &self.at_[0], &self.running_[0]
-        self.shape.a, self.shape.hat, self.shape.inverse = &self.a_[0], &self.hat_[0], &self.inverse_[0]
+        self.shape.pieces, self.shape.a, self.shape.d = &self.pieces_[0], &self.a_[0], &self.d_[0]
+        self.shape.hat, self.shape.inverse = &self.hat_[0], &self.inverse_[0]
         self.shape.activation = ACTIVATION_IDS[activation]
         self.shape.batch_norm, self.shape.biases = batch_norm, biases
 
@@ -433,53 +531,41 @@ cdef class Network:
         -------
         total : ndarray of shape (k,); one number repeated for the coupled losses
         """
-        cdef Py_ssize_t m = X.shape[0], rows = order.shape[0], start = 0, batch = 0, n, j, l
-        cdef Py_ssize_t p = self.n_parameters, chunks = self.chunks, slot = theta.shape[0]
+        cdef Py_ssize_t rows = order.shape[0], start = 0, batch = 0, n
         cdef Shape* net = &self.shape
-        cdef Hyper hyper_
+        cdef Update update
         cdef Coordinates seen = Coordinates(NULL, NULL, NULL, NULL)
         cdef const double[::1] shift, scale, out_shift, out_scale
-        cdef floating[:, ::1] work = self.work
-        cdef Py_ssize_t stride = work.shape[1]
-        cdef floating* w = &work[0, 0]
-        cdef floating* gradient = w + net.gradient
+        cdef floating[::1] work = self.work
+        cdef floating* w = &work[0]
         cdef floating* state_ = &state[0, 0] if state.shape[0] > 0 else NULL
         cdef const floating* s = NULL
-        cdef const floating* x = &X[0, 0]
-        cdef double[:, ::1] totals = np.zeros((chunks, self.shape.k))
-        cdef double a, norm, decay = 0 if rule == ADAMW else l2
+        cdef double[:, ::1] totals = np.zeros((self.chunks, self.shape.k))
         if weight is not None:
             s = &weight[0]
         if coordinates is not None:
             shift, scale, out_shift, out_scale = coordinates
             seen = Coordinates(&shift[0], &scale[0], &out_shift[0], &out_scale[0])
-        hyper_.momentum, hyper_.beta_1, hyper_.beta_2 = hyper
+        update.rule, update.l2, update.l1, update.t, update.slot = rule, l2, l1, t, theta.shape[0]
+        update.hyper.momentum, update.hyper.beta_1, update.hyper.beta_2 = hyper
         with nogil:
             while start < rows:
                 n = min(batch_size, rows - start)
-                a = steps[batch]
-                t += 1
-                pass_over_batch(net, chunks, x, X.shape[1], &Y[0, 0], Y.shape[0], m, s, &order[start], n,
-                                &theta[0], &theta[0], &seen, loss, &params[0], 1.0 / n, True,
-                                &totals[0, 0], w, stride, n_threads)
-                if clip_norm > 0 or start + n == rows:
-                    combine(0, p, chunks, gradient, stride, &theta[0], &penalised[0], decay, l1)
-                    norm = 0
-                    for l in range(net.layers):
-                        j = net.at[l]
-                        norms[l] = dot((net.at[l + 1] if l + 1 < net.layers else p) - j, gradient + j, gradient + j)
-                        norm += norms[l]
-                        norms[l] = sqrt(norms[l])
-                    if clip_norm > 0 and sqrt(norm) > clip_norm:
-                        for j in range(p):
-                            gradient[j] *= <floating> (clip_norm / (sqrt(norm) + 1e-6))  # as in torch.nn.utils
-                step_all(p, clip_norm > 0 or start + n == rows, chunks, gradient, stride, rule,
-                         &hyper_, &theta[0], state_, slot, &penalised[0], decay, l2, l1, a, t, n_threads)
+                update.a = steps[batch]
+                update.t += 1
+                pass_batch(net, &X[0, 0], &Y[0, 0], Y.shape[0], X.shape[0], s, &order[start], n, &theta[0],
+                           &seen, loss, &params[0], 1.0 / n, True, &totals[0, 0], w,
+                           &update if clip_norm == 0 else NULL, &penalised[0], state_, n_threads)
+                if clip_norm > 0:
+                    clip_and_update(net, &update, clip_norm, &theta[0], &penalised[0], w + net.gradient,
+                                    state_, &norms[0])
                 if batch >= first_averaged:
                     mean_count[0] += 1
-                    add_to_mean(slot, <floating> 1, &theta[0], &mean[0], mean_count[0])
+                    add_to_mean(theta.shape[0], <floating> 1, &theta[0], &mean[0], mean_count[0])
                 start += n
                 batch += 1
+            if clip_norm == 0:
+                norms_of_layers(net, <const floating*> (w + net.gradient), &norms[0])
         return sums(totals, loss)
 
     def evaluate(
@@ -500,10 +586,8 @@ cdef class Network:
         cdef Shape* net = &self.shape
         cdef Coordinates seen = Coordinates(NULL, NULL, NULL, NULL)
         cdef const double[::1] shift, scale, out_shift, out_scale
-        cdef floating[:, ::1] work = self.work
-        cdef floating* w = &work[0, 0]
+        cdef floating[::1] work = self.work
         cdef const floating* s = NULL
-        cdef const floating* x = &X[0, 0]
         cdef double[:, ::1] totals = np.zeros((self.chunks, self.shape.k))
         if weight is not None:
             s = &weight[0]
@@ -511,44 +595,42 @@ cdef class Network:
             shift, scale, out_shift, out_scale = coordinates
             seen = Coordinates(&shift[0], &scale[0], &out_shift[0], &out_scale[0])
         with nogil:
-            pass_over_batch(net, self.chunks, x, X.shape[1], &Y[0, 0], Y.shape[0], X.shape[0], s, &order[0],
-                            order.shape[0], &theta[0], &theta[0], &seen, loss, &params[0], 1.0,
-                            training, &totals[0, 0], w, work.shape[1], n_threads)
-        if not training:
-            return sums(totals, loss), None
-        return sums(totals, loss), self.work[:, : self.n_parameters].sum(axis=0)
+            pass_batch(net, &X[0, 0], &Y[0, 0], Y.shape[0], X.shape[0], s, &order[0], order.shape[0],
+                       &theta[0], &seen, loss, &params[0], 1.0, training, &totals[0, 0], &work[0], NULL,
+                       <const floating*> NULL, <floating*> NULL, n_threads)
+        gradient = np.array(self.work[: self.n_parameters]) if training else None
+        return sums(totals, loss), gradient
 
     def predict(self, const floating[:, ::1] X, floating[::1] theta, int n_threads):
         """Predictors of the rows of X by the running statistics, ndarray of shape (m, k)."""
-        cdef Py_ssize_t m = X.shape[0], block = self.shape.block, k = self.shape.k, chunks = self.chunks
+        cdef Py_ssize_t m = X.shape[0], first = 0, n, c
         cdef Shape* net = &self.shape
-        cdef floating[:, ::1] work = self.work
-        cdef floating* w = &work[0, 0]
-        cdef Py_ssize_t stride = work.shape[1], c
-        out = np.empty((m, k), self.work.dtype)
+        cdef floating[::1] work = self.work
+        out = np.empty((m, self.shape.k), self.work.dtype)
         cdef floating[:, ::1] Z = out
         with nogil:
-            for c in prange(chunks, schedule="static", num_threads=n_threads,
-                            use_threads_if=chunks > 1 and n_threads > 1):
-                predict_rows(net, &X[0, 0] + c * m // chunks * X.shape[1],
-                             (c + 1) * m // chunks - c * m // chunks, &theta[0], &theta[0],
-                             w + c * stride, &Z[0, 0] + c * m // chunks * k)
+            while first < m:
+                n = min(net.block, m - first)
+                for c in prange(net.chunks, schedule="static", num_threads=n_threads,
+                                use_threads_if=net.chunks > 1 and n_threads > 1):
+                    predict_chunk(net, &X[first, 0], &theta[0], c, n, &work[0], &Z[first, 0])
+                first += n
         return out
 
 
-cdef void predict_rows(
-    Shape* net, const floating* X, Py_ssize_t rows, const floating* theta, floating* running,
-    floating* w, floating* out,
+cdef void predict_chunk(
+    Shape* net, const floating* X, floating* theta, Py_ssize_t c, Py_ssize_t rows, floating* w,
+    floating* out,
 ) noexcept nogil:
-    cdef Py_ssize_t first = 0, n, i, c, k = net.k
-    cdef const floating* Z
-    while first < rows:
-        n = min(net.block, rows - first)
-        Z = forward(net, theta, running, X + first * net.size[0], w, n, False)
-        for i in range(n):
-            for c in range(k):
-                out[(first + i) * k + c] = Z[c * n + i]
-        first += n
+    cdef Py_ssize_t first = c * rows // net.chunks, n = (c + 1) * rows // net.chunks - first, i, j
+    cdef floating* Z = w + net.own + c * net.chunk + net.z
+    if n == 0:
+        return
+    forward(net, <const floating*> theta, theta, X + first * net.size[0], w, <const floating*> NULL, first,
+            n, False, Z)
+    for i in range(n):
+        for j in range(net.k):
+            out[(first + i) * net.k + j] = Z[j * n + i]
 
 
 cdef sums(double[:, ::1] totals, int loss):
