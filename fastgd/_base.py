@@ -288,18 +288,19 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
 
     def _initial_network(self, architecture, warm, coef_init, intercept_init):
         """Weights and intercepts of all layers from lists of arrays; what is not given is drawn."""
+        norms = []
         if warm and hasattr(self, "coefs_"):
-            if coef_init is None and intercept_init is None and len(self.coefs_) == len(architecture.shapes):
-                if hasattr(self, "batch_norms_") == architecture.batch_norm:
-                    norms = getattr(self, "batch_norms_", None)
-                    if [c.shape for c in self.coefs_] == architecture.shapes:
-                        return architecture.join(self.coefs_, self.intercepts_, norms)
             coef_init = self.coefs_ if coef_init is None else coef_init
             intercept_init = self.intercepts_ if intercept_init is None else intercept_init
+            norms = getattr(self, "batch_norms_", norms)
         if coef_init is None and intercept_init is None:
             return None
         theta = architecture.initial(check_random_state(self.random_state))
         layers = architecture.layers(theta)
+        if architecture.batch_norm:
+            for layer, norm in zip(layers[:-1], norms, strict=False):
+                for part, value in zip(layer.norm, norm, strict=True):
+                    _take("batch_norms_", value, part)
         for name, values, field in (
             ("coef_init", coef_init, "coef"),
             ("intercept_init", intercept_init, "intercept"),

@@ -156,7 +156,7 @@ def set_scales(problem, plan, moments=None):
             rate = RATES.get(plan.solver, 1e-3)
             if plan.rule.limit is not None:  # its steps grow with the gradient
                 rate /= curvature * problem.output_scale**2
-            plan.schedule = Constant(rate)
+            plan.schedule = Adaptive(rate, smallest=0.01 * rate)
         return
     horizon = len(problem.X) if moments is None else 1000
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):

@@ -10,25 +10,30 @@ _PARAMETERS = """penalty : {"l2", "l1", "elasticnet"} or None, default="l2"
     fit_intercept : bool, default=True
         Whether to learn an intercept.
     hidden_layer_sizes : tuple of int, default=()
-        Units of the hidden layers. None are built yet: anything but ``()`` raises.
+        Units of the hidden layers; ``()`` is a linear model, a number one layer. Weights begin as Glorot &
+        Bengio (2010) or, for the relu family, He et al. (2015) have them.
     activation : {"tanh", "logistic", "relu", "leaky_relu", "elu", "identity"}, default="tanh"
         Activation of hidden layers.
     batch_norm : bool, default=False
-        Batch normalisation of hidden layers.
+        Batch normalisation before each hidden activation (Ioffe & Szegedy 2015); predictions use running
+        means and variances.
     solver : {"auto", "gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"}, default="auto"
         How a gradient becomes a step. ``"auto"`` is accelerated proximal gradient descent
-        (``"nesterov"``) for the full batch, ``"gd"`` for mini-batches. With an explicit
-        ``learning_rate`` the rules are those of ``torch.optim``.
+        (``"nesterov"``) for the full batch, ``"gd"`` for mini-batches, ``"adam"`` for networks. With an
+        explicit ``learning_rate`` the rules are those of ``torch.optim``.
     batch_size : int, "full" or "auto", default="auto"
         Rows that one gradient sees; 1 is stochastic descent. ``"auto"`` is all of them in `fit`,
         but 1 with ``average``, ``loss="perceptron"`` and the passive-aggressive rates; in
-        `partial_fit` it is at most 32. Larger than n_samples is clipped, with a warning.
+        `partial_fit` it is at most 32. For networks it is at most 200. Larger than n_samples is clipped,
+        with a warning.
     learning_rate : float or {{"auto", "constant", "optimal", "invscaling", "adaptive", "pa1", "pa2"}}, \
 default="auto"
         Length of a step. A float is a constant one; the names are the schedules of
         {schedules}. ``"auto"`` needs no tuning and cannot diverge: the inverse of the
         gradient's Lipschitz constant in the metric of the data, with backtracking where there is
-        none; for mini-batches steps that no batch can overshoot, shrinking on a plateau.
+        none; for mini-batches steps that no batch can overshoot, shrinking on a plateau. Networks begin
+        at 1e-3 (the adam family) or a constant of the solver's, shrink on a plateau, and see columns and
+        targets scaled.
     eta0 : float, default=0.01
         Initial learning rate of the schedules.
     power_t : float, default={power_t}
@@ -39,8 +44,9 @@ default="auto"
         Decay of the moments of ``"adam"`` and ``"adamw"``; `beta_2` also of ``"rmsprop"``.
     preconditioner : {{"auto", "diag", "gram"}} or None, default="auto"
         Metric of the descent: that of the columns as they are (None), of standardised columns
-        (``"diag"``), of the Gram matrix (``"gram"``; full batch without L1). ``"auto"`` is None with
-        an explicit learning rate, else ``"gram"`` where it pays and ``"diag"`` where not.
+        (``"diag"``), of the Gram matrix (``"gram"``; full batch without L1, no network). ``"auto"`` is None
+        with an explicit learning rate and for networks, else ``"gram"`` where it pays and ``"diag"`` where
+        not.
     clip_norm : float or None, default=None
         Largest norm of a gradient, with an explicit learning rate or mini-batches.
     max_iter : int, default=1000
@@ -65,15 +71,22 @@ default="auto"
     random_state : int, RandomState instance or None, default=None
         Of shuffling and of the validation split.
     warm_start : bool, default=False
-        `fit` continues from the last solution and, for explicit learning rates, from the optimizer's
-        state.
+        `fit` continues from the last solution and, for explicit learning rates and networks, from the
+        optimizer's state.
     n_jobs : int or None, default=None
-        Threads of the full-batch kernels. None lets the work decide within what OMP_NUM_THREADS,
+        Threads of full batches and of networks. None lets the work decide within what OMP_NUM_THREADS,
         threadpoolctl or joblib allow; results do not depend on it.
     verbose : int, default=0
         Print a line per iteration or epoch."""
 
-_ATTRIBUTES = """n_features_in_ : int
+_ATTRIBUTES = """coefs_, intercepts_ : lists of ndarrays
+        Of networks, in place of `coef_` and `intercept_`: weights of shape (n_inputs, n_units) and
+        intercepts of shape (n_units,), layer by layer.
+    batch_norms_ : list of ndarray of shape (4, n_units)
+        Of networks with ``batch_norm``, for each hidden layer: scale, shift, running mean and variance.
+    gradient_norms_ : ndarray of shape (n_epochs, n_layers)
+        Of networks: the norm of each layer's gradient in the last batch of every epoch.
+    n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Where X had feature names.
     n_iter_ : int
@@ -96,11 +109,11 @@ _ATTRIBUTES = """n_features_in_ : int
         By `fit` and `partial_fit`, when the learning rate is too large."""
 
 REGRESSOR = (
-    """Linear regression by gradient descent.
+    """Regression by gradient descent: linear models and networks.
 
-    Minimises the mean loss + alpha * R(w) over linear predictors X w + b. The defaults reach the minimum
-    on data of any scale; an explicit ``learning_rate`` gives the textbook's
-    ``w <- w - learning_rate * X^T (X w - y) / m``.
+    Minimises the mean loss + alpha * R(w) over linear predictors X w + b, or over multilayer perceptrons
+    where ``hidden_layer_sizes`` has some. For linear models the defaults reach the minimum on data of any
+    scale; an explicit ``learning_rate`` gives the textbook's ``w <- w - learning_rate * X^T (X w - y) / m``.
 
     Parameters
     ----------
@@ -133,6 +146,7 @@ REGRESSOR = (
     See Also
     --------
     sklearn.linear_model.SGDRegressor : Stochastic gradient descent with a rate to tune.
+    sklearn.neural_network.MLPRegressor : Networks, with a rate to tune on scaled data.
 
     Examples
     --------
@@ -148,10 +162,11 @@ REGRESSOR = (
 )
 
 CLASSIFIER = (
-    """Linear classification by gradient descent.
+    """Classification by gradient descent: linear models and networks.
 
     Minimises the mean loss + alpha * R(w) over linear predictors X w + b: logistic regression by
-    default, multinomial for more than two classes. Margin losses are one-vs-rest.
+    default, multinomial for more than two classes; or over multilayer perceptrons where
+    ``hidden_layer_sizes`` has some. Margin losses are one-vs-rest.
 
     Parameters
     ----------
@@ -183,6 +198,7 @@ CLASSIFIER = (
     --------
     sklearn.linear_model.SGDClassifier : Stochastic gradient descent with a rate to tune.
     sklearn.linear_model.LogisticRegression : The default objective by other solvers.
+    sklearn.neural_network.MLPClassifier : Networks, with a rate to tune on scaled data.
 
     Examples
     --------
@@ -194,6 +210,12 @@ CLASSIFIER = (
     0.98
     >>> model.predict_proba(X[:1]).round(2)
     array([[1., 0., 0.]])
+
+    A network with one hidden layer:
+
+    >>> network = GDClassifier(hidden_layer_sizes=(20,), random_state=0).fit(X, y)
+    >>> [coef.shape for coef in network.coefs_]
+    [(4, 20), (20, 3)]
     """
 )
 
@@ -207,7 +229,7 @@ FIT = """Fit the model.
         y : array-like
             Targets.
         coef_init, intercept_init : array-like or None, default=None
-            Where to start, in the shapes of `coef_` and `intercept_`.
+            Where to start, in the shapes of `coef_` and `intercept_`, or of `coefs_` and `intercepts_`.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows. Full batch and ``learning_rate="auto"``: the mean loss is a weighted
             mean. Mini-batches with an explicit rate: they multiply a row's gradient, as in

@@ -18,6 +18,7 @@ from ._threads import one_blas_thread
 
 RATES = {"gd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01}  # of "auto"; 1e-3 for the others
 VANISHED = 1e-5  # of the largest gradient
+ONE_KIND = 10  # ratio of the quartiles of the columns' spreads, up to which they are of one kind
 PREDICTED_TOGETHER = 2048  # rows
 
 
@@ -69,8 +70,8 @@ class Architecture:
     def layers(self, theta):
         """Views of theta, layer by layer."""
         n_hidden, at, out = len(self.sizes) - 2, 0, []
-        for l, (n_in, n_out) in enumerate(self.shapes):
-            normalised = self.batch_norm and l < n_hidden
+        for number, (n_in, n_out) in enumerate(self.shapes):
+            normalised = self.batch_norm and number < n_hidden
             ends = np.cumsum([at, n_in * n_out, n_out, n_out * normalised, n_out * normalised])
             parts = [theta[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
             out.append([parts[0].reshape(n_in, n_out), parts[1], parts[2:] if normalised else None])
@@ -120,7 +121,7 @@ class Architecture:
         return theta
 
     def weights_scale(self, scale=None, out_scale=None):
-        """Scale of every number of u under the penalty: 0 but for the weights. theta's where none is given."""
+        """Scale of every number of u under the penalty: 0 for all but weights, whose 1 is that of theta."""
         penalised = np.zeros(self.n_total)
         layers = self.layers(penalised)
         for layer in layers:
@@ -260,11 +261,16 @@ class NetworkProblem:
         """See every column within reach of the first layer's activation, and targets of size one.
 
         No entry comes to lie further from zero than 10: a rare one-hot column is not blown up by its
-        small variance. A constant column is left out, unless more rows are to come (`streaming`).
+        small variance. Columns of one kind (pixels, counts) keep their proportions up to a factor of 10.
+        A constant column is left out, unless more rows are to come (`streaming`).
         """
         mean, variance = column_means_and_variances(self.X, self.weight, self.n_threads)
         reach = np.maximum(self.X.max(axis=0) - mean, mean - self.X.min(axis=0))
         spread = np.maximum(np.sqrt(variance), reach / 10)
+        if variance.any():
+            low, typical, high = np.quantile(spread[variance > 0], [0.25, 0.5, 0.75])
+            if high <= ONE_KIND * low:
+                spread = np.maximum(spread, np.minimum(typical, 10 * spread))
         scale = np.full_like(spread, float(streaming))
         np.divide(1.0, spread, out=scale, where=variance > 0)
         shift = mean if self.architecture.biases else np.zeros_like(mean)
@@ -287,8 +293,7 @@ class NetworkProblem:
     def largest_layer(self, u):
         """Name of the layer at which the descent exploded."""
         sizes = [np.max(np.abs(layer.coef)) for layer in self.architecture.layers(u)]
-        gone = [l for l, size in enumerate(sizes) if not np.isfinite(size)]
-        return self._name(gone[0] if gone else int(np.argmax(sizes)))
+        return self._name(int(np.argmax(np.nan_to_num(sizes, nan=np.inf))))
 
     def warn_of_vanished_gradients(self):
         """Layers that hardly learn: their gradients are next to nothing beside the largest layer's."""
