@@ -4,7 +4,8 @@ In: C-ordered float32 or float64 arrays whose shapes fit together; out: an array
 may be an input of an elementwise function or of softmax, and of dense products none.
 X (m, d), W (d, k), b (k,); Z, P and their derivatives (m, k); activations see n numbers in a row.
 
-Elementwise work is cut into pieces of fixed size, one thread each; products have the threads of BLAS.
+Elementwise work is cut into pieces of fixed size, which threads share; large products have the threads of
+BLAS. Small work keeps to one thread: on a busy machine waking others costs milliseconds.
 """
 
 import numpy as np
@@ -28,7 +29,9 @@ ACTIVATION_IDS = {ACTIVATIONS[i].name.decode(): i for i in range(N_ACTIVATIONS)}
 
 cdef enum:
     PIECE = 16384  # numbers of one piece of elementwise work
-    MIN_WORK_OF_THREADS = 65536  # numbers below which waking threads costs more than it saves
+    MIN_WORK_OF_THREADS = 524288  # numbers below which waking threads costs more than it saves
+    MIN_WORK_OF_BLAS_THREADS = 16777216  # the same in multiplications of a product
+    WORK_OF_ONE_BLAS_THREAD = 262144  # multiplications up to which OpenBLAS wakes no thread by itself
 
 
 cdef int threads_for(Py_ssize_t size, int n_threads) noexcept nogil:
@@ -39,18 +42,28 @@ cdef int threads_for(Py_ssize_t size, int n_threads) noexcept nogil:
 # dense layer
 # ---------------------------------------------------------------------------------------------
 
+cdef Py_ssize_t rows_per_product(Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) noexcept nogil:
+    """All m rows, or so few at a time that BLAS keeps to this thread."""
+    cdef Py_ssize_t rows = WORK_OF_ONE_BLAS_THREAD // (d * k)
+    return rows if rows >= 16 and m * d * k < MIN_WORK_OF_BLAS_THREADS else m
+
+
 def dense_forward(
     const floating[:, ::1] X, const floating[:, ::1] W, const floating[::1] b, floating[:, ::1] Z,
 ):
     """Z = X W + b"""
-    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = W.shape[1], i
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = W.shape[1], rows, i
     if m == 0 or k == 0:
         return
     with nogil:
         for i in range(m):
             memcpy(&Z[i, 0], &b[0], k * sizeof(floating))
         if d > 0:
-            product(False, False, m, k, d, &X[0, 0], d, &W[0, 0], k, True, &Z[0, 0], k)
+            rows = rows_per_product(m, d, k)
+            i = 0
+            while i < m:
+                product(False, False, min(rows, m - i), k, d, &X[i, 0], d, &W[0, 0], k, True, &Z[i, 0], k)
+                i += rows
 
 
 def dense_backward(
@@ -58,15 +71,20 @@ def dense_backward(
     floating[:, ::1] dX, floating[:, ::1] dW, floating[::1] db,
 ):
     """dX = dZ W^T; dW = X^T dZ; db = sum of the rows of dZ, added up in double."""
-    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = W.shape[1], i, j
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = W.shape[1], rows, n, i, j
     cdef double[::1] total = np.zeros(k)
     if m == 0 or d == 0 or k == 0:  # sums without a term, of which BLAS knows nothing
         dX[...] = 0
         dW[...] = 0
     with nogil:
         if m > 0 and d > 0 and k > 0:
-            product(False, True, m, d, k, &dZ[0, 0], k, &W[0, 0], k, False, &dX[0, 0], d)
-            product(True, False, d, k, m, &X[0, 0], d, &dZ[0, 0], k, False, &dW[0, 0], k)
+            rows = rows_per_product(m, d, k)
+            i = 0
+            while i < m:
+                n = min(rows, m - i)
+                product(False, True, n, d, k, &dZ[i, 0], k, &W[0, 0], k, False, &dX[i, 0], d)
+                product(True, False, d, k, n, &X[i, 0], d, &dZ[i, 0], k, i > 0, &dW[0, 0], k)
+                i += rows
         for i in range(m):
             for j in range(k):
                 total[j] += dZ[i, j]
