@@ -55,9 +55,13 @@ def realistic(m, d, seed=0):
     return X, z + rng.standard_t(3, m), (z + rng.logistic(size=m) > 1.25).astype(int)
 
 
-def mnist():
-    """The 60,000 training digits as float32 in [0, 1] and their labels; None without the file."""
+def mnist(test=False):
+    """The 60,000 training digits, or the 10,000 test digits, as float32 in [0, 1], and their labels.
+
+    None where the file is missing.
+    """
     if not MNIST.exists():
         return None
+    part = "test" if test else "train"
     with np.load(MNIST) as arrays:
-        return arrays["X_train"].astype(np.float32) / 255, arrays["y_train"].astype(int)
+        return arrays[f"X_{part}"].astype(np.float32) / 255, arrays[f"y_{part}"].astype(int)

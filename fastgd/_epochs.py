@@ -72,8 +72,9 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
     start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
     floor = float(np.sum(problem.floor))
     best, waited = np.inf, 0
-    shrinks = plan.auto_rate and plan.schedule.smallest is not None  # it may be tried sooner
-    patience = min(2, plan.n_iter_no_change) if shrinks else plan.n_iter_no_change
+    patience = plan.n_iter_no_change
+    if plan.auto_rate and not plan.hidden:  # its steps may be tried sooner
+        patience = min(2, patience)
     while monitor.proceed():
         order = rng.permutation(rows) if plan.shuffle else rows
         with np.errstate(over="ignore", invalid="ignore"):
@@ -87,7 +88,9 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
         if reason:
             result.reason = reason
             break
-        improved = objective - floor < (1 - (tol or 0.0)) * (best - floor)
+        # a network's objective may fall for ever; what matters is how much beside where it began
+        share = start if plan.hidden else best - floor
+        improved = objective < best - (tol or 0.0) * share if np.isfinite(best) else True
         waited = 0 if improved or tol is None else waited + 1
         best = min(best, objective)
         if waited >= patience:

@@ -261,8 +261,8 @@ class NetworkProblem:
         """See every column within reach of the first layer's activation, and targets of size one.
 
         No entry comes to lie further from zero than 10: a rare one-hot column is not blown up by its
-        small variance. Columns of one kind (pixels, counts) keep their proportions up to a factor of 10.
-        A constant column is left out, unless more rows are to come (`streaming`).
+        small variance. Columns of one kind (pixels, counts) keep their proportions up to a factor of 10,
+        and their zero where it is near. A constant column is left out, unless more rows are to come (`streaming`).
         """
         mean, variance = column_means_and_variances(self.X, self.weight, self.n_threads)
         reach = np.maximum(self.X.max(axis=0) - mean, mean - self.X.min(axis=0))
@@ -271,6 +271,8 @@ class NetworkProblem:
             low, typical, high = np.quantile(spread[variance > 0], [0.25, 0.5, 0.75])
             if high <= ONE_KIND * low:
                 spread = np.maximum(spread, np.minimum(typical, 10 * spread))
+                if np.all(np.abs(mean) <= 3 * spread):
+                    mean = np.zeros_like(mean)
         scale = np.full_like(spread, float(streaming))
         np.divide(1.0, spread, out=scale, where=variance > 0)
         shift = mean if self.architecture.biases else np.zeros_like(mean)

@@ -349,16 +349,3 @@ def test_a_batch_larger_than_the_data_is_clipped_with_a_warning(data):
 def test_a_column_of_y_warns_like_scikit_learn(data):
     with pytest.warns(UserWarning, match="column-vector|ravel"):
         GDClassifier().fit(data.X, data.three[:, None])
-
-
-@pytest.mark.parametrize("Ours", [GDRegressor, GDClassifier])
-def test_hidden_layers_are_learned_or_refused_but_never_ignored(data, Ours):
-    model = Ours(hidden_layer_sizes=(8,), random_state=0, max_iter=5)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(data.X, data.three)
-    except (NotImplementedError, ValueError) as error:
-        assert "hidden_layer_sizes" in str(error)
-    else:
-        assert [c.shape for c in model.coefs_][0] == (6, 8)
