@@ -192,7 +192,7 @@ def epoch(quick):
         f"loss: of MLP, PyTorch and fastgd on the training rows after {N_EPOCHS} epochs; mean\n"
         "cross-entropy, or half the mean squared error. Initial weights and row orders differ."
     )
-    print_table(f"One epoch, {torch.get_num_threads()} threads each", header, rows, note)
+    print_table(f"One epoch, threads of each: {torch.get_num_threads()}", header, rows, note)
     print("\nTargets:\n", *verdicts, sep="\n")
     if mnist() is None:
         print(NO_MNIST)
@@ -220,7 +220,7 @@ def kernel(quick):
         "NumPy: np.tanh(Z, out=A), A = 1 / (1 + np.exp(-Z)) and scipy.special.softmax; backward, the\n"
         "formula in NumPy. PyTorch and fastgd write into a given array. rel. difference: from NumPy."
     )
-    title = f"Activation kernels, ns per element, up to {torch.get_num_threads()} threads each"
+    title = f"Activation kernels, ns per element, threads of each: at most {torch.get_num_threads()}"
     print_table(title, header, rows, note)
 
 
@@ -334,7 +334,7 @@ def print_accuracy(title, header, contests, seeds):
         cells = [f"{score:.2%}" for score in (np.mean(scores), min(scores), max(scores))]
         cells += [show_seconds(np.median(times)), ", ".join(map(str, epochs))]
         rows.append([name, *cells][: len(header)])
-    note = f"Defaults and hidden_layer_sizes=(100,); mean over {len(seeds)} seeds, median time."
+    note = f"Defaults and hidden_layer_sizes=(100,); {len(seeds)} seed(s): mean accuracy, median time."
     print_table(title, header, rows, note)
 
 
@@ -350,7 +350,7 @@ def main():
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # short runs do not converge: the tables show where they ended
     torch.set_num_threads(options.threads)
-    print(f"{machine()}, PyTorch {torch.__version__}, {options.threads} threads each")
+    print(f"{machine()}, PyTorch {torch.__version__}, threads of each: {options.threads}")
     with threadpool_limits(options.threads):
         for name in options.only or SECTIONS:
             with neighbours():

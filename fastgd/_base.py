@@ -27,7 +27,7 @@ from ._threads import effective_n_threads
 ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
 SCHEDULES = ("auto", "constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
 DTYPES = (np.float64, np.float32)
-LEARNED = ("coef_", "intercept_", "coefs_", "intercepts_", "batch_norms_", "gradient_norms_")
+LEARNED = ("coef_", "intercept_", "coefs_", "intercepts_", "batch_norms_", "gradient_norms_", "_flat")
 
 
 def all_or_nothing(method):
@@ -132,6 +132,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         self._training["coordinates"] = problem.coordinates if plan.hidden else None
         if plan.hidden:
             problem.warn_of_vanished_gradients()
+            problem.warn_of_saturation(theta)
         if validation is not None:
             self.validation_scores_ = monitor.scores
         else:
@@ -344,6 +345,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
             "coefs_": [np.array(layer.coef, dtype) for layer in layers],
             "intercepts_": [np.array(layer.intercept, dtype) for layer in layers],
             "gradient_norms_": np.array(problem.gradient_norms),
+            "_flat": flat,
         }
         if problem.architecture.batch_norm:
             learned["batch_norms_"] = [np.array(layer.norm, dtype) for layer in layers[:-1]]
@@ -370,7 +372,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         architecture = Architecture(sizes, self.activation, norms is not None, True)
         theta = architecture.join(self.coefs_, self.intercepts_, norms, dtype=self.coefs_[0].dtype)
         Z = architecture.predict(X, theta, effective_n_threads(self.n_jobs))
-        return Z[:, 0] if self._training["flat"] else Z
+        return Z[:, 0] if self._flat else Z
 
 
 def _take(name, value, part):

@@ -153,9 +153,10 @@ def set_scales(problem, plan, moments=None):
         if (plan.auto_rate or plan.preconditioner == "diag") and problem.coordinates.identity:
             problem.standardise()
         if plan.auto_rate:
+            problem.set_unit(curvature)
             rate = RATES.get(plan.solver, 1e-3)
             if plan.rule.limit is not None:  # its steps grow with the gradient
-                rate /= curvature * problem.output_scale**2
+                rate /= 1 + problem.penalty_curvature
             plan.schedule = Adaptive(rate, smallest=0.01 * rate)
         return
     horizon = len(problem.X) if moments is None else 1000

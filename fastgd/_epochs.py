@@ -83,6 +83,8 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
         if not np.isfinite(objective) or not np.isfinite(state.u).all():
             raise DivergenceError
         start = start or objective - floor  # the perceptron starts at a loss of zero
+        if plan.hidden and objective - floor > 1e6 * start:  # units that die of it come to a rest
+            raise DivergenceError
         result.u = np.array(state.solution)
         reason = monitor.report(objective, lambda: to_theta(result.u))
         if reason:

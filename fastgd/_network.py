@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
 from ._compiled import network
@@ -18,6 +19,7 @@ from ._threads import one_blas_thread
 
 RATES = {"gd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01}  # of "auto"; 1e-3 for the others
 VANISHED = 1e-5  # of the largest gradient
+SATURATED, SAMPLE = 10.0, 256  # predictor from which an activation is flat; rows that are asked
 ONE_KIND = 10  # ratio of the quartiles of the columns' spreads, up to which they are of one kind
 PREDICTED_TOGETHER = 2048  # rows
 
@@ -190,6 +192,7 @@ class NetworkProblem:
         self.total_weight = float(len(X)) if weight is None else float(weight.sum(dtype=np.float64))
         self.floor = loss.floor(Y, weight).sum(keepdims=True)
         self.gradient_norms = []
+        self.unit = 1.0  # in which a descent measures the objective
         self._layers = architecture.make(batch_size, X.dtype)
         self._norms = np.zeros(len(architecture.sizes) - 1)
         self.set_coordinates(Coordinates(architecture))
@@ -231,17 +234,20 @@ class NetworkProblem:
     def penalty_value(self, u):
         """alpha R of the weights, as those of the data."""
         w = self._penalised[: len(u)].astype(np.float64) * u
-        return self.penalty.l2 / 2 * float(w @ w) + self.penalty.l1 * float(np.abs(w).sum())
+        with np.errstate(over="ignore"):
+            return self.penalty.l2 / 2 * float(np.sum(w * w)) + self.penalty.l1 * float(np.abs(w).sum())
 
     def run_epoch(self, state, order, steps, plan):
         """Descend over the rows of `order` in batches; returns the sum of the losses met."""
         first = max(0, plan.average - state.t) if plan.average else len(steps)
+        decay = 1.0 if plan.rule.name == "adamw" else self.unit  # that of AdamW is no part of the gradient
         with self._blas():
             total = self._layers.epoch(
                 self.X, self.Y, self.weight, state.u, order, plan.batch_size, steps, self.loss.id,
-                self.loss.array, self.coordinates.arrays, self._penalised, self.penalty.l2,
-                self.penalty.l1, plan.rule.id, plan.hyper, state.slots, float(state.t - 1),
-                plan.clip_norm or 0.0, state.mean, state.mean_count, first, self._norms, self.n_threads,
+                self.loss.array, self.unit, self.coordinates.arrays, self._penalised,
+                self.penalty.l2 / decay, self.penalty.l1 / self.unit, plan.rule.id, plan.hyper,
+                state.slots, float(state.t - 1), plan.clip_norm or 0.0, state.mean, state.mean_count,
+                first, self._norms, self.n_threads,
             )  # fmt: skip
         state.t += len(steps)
         return total[: self.n_groups].sum()
@@ -262,16 +268,18 @@ class NetworkProblem:
 
         No entry comes to lie further from zero than 10: a rare one-hot column is not blown up by its
         small variance. Columns of one kind (pixels, counts) keep their proportions up to a factor of 10,
-        and their zero where it is near. A constant column is left out, unless more rows are to come (`streaming`).
+        and their zero. A constant column is left out, unless more rows are to come (`streaming`).
         """
         mean, variance = column_means_and_variances(self.X, self.weight, self.n_threads)
-        reach = np.maximum(self.X.max(axis=0) - mean, mean - self.X.min(axis=0))
+        X = self.X if self.weight is None or self.weight.all() else self.X[self.weight > 0]
+        least = X.min(axis=0)
+        reach = np.maximum(X.max(axis=0) - mean, mean - least)
         spread = np.maximum(np.sqrt(variance), reach / 10)
         if variance.any():
             low, typical, high = np.quantile(spread[variance > 0], [0.25, 0.5, 0.75])
             if high <= ONE_KIND * low:
                 spread = np.maximum(spread, np.minimum(typical, 10 * spread))
-                if np.all(np.abs(mean) <= 3 * spread):
+                if least.min() >= 0 and np.all(mean <= 3 * spread):
                     mean = np.zeros_like(mean)
         scale = np.full_like(spread, float(streaming))
         np.divide(1.0, spread, out=scale, where=variance > 0)
@@ -286,9 +294,15 @@ class NetworkProblem:
                 out_scale[out_scale == 0] = 1.0
         self.set_coordinates(Coordinates(self.architecture, shift, scale, out_shift, out_scale))
 
+    def set_unit(self, curvature):
+        """Measure the objective so that a step knows neither the size of y nor the curvature of the loss."""
+        out_scale = 1.0 if self.coordinates.identity else float(np.mean(self.coordinates.arrays[3]))
+        self.unit = curvature * out_scale**2
+
     @property
-    def output_scale(self):
-        return 1.0 if self.coordinates.identity else float(np.mean(self.coordinates.arrays[3]))
+    def penalty_curvature(self):
+        """Largest curvature of the L2 penalty, in units of the objective."""
+        return self.penalty.l2 / self.unit * float(self._penalised.max()) ** 2
 
     # ---- what to tell the user --------------------------------------------------------------------
 
@@ -314,6 +328,25 @@ class NetworkProblem:
                 ConvergenceWarning,
                 stacklevel=6,
             )
+
+    def warn_of_saturation(self, theta):
+        """Layers whose activation has no slope left for nearly all rows and units."""
+        if self.architecture.activation not in ("tanh", "logistic") or self.architecture.batch_norm:
+            return
+        A = self.X[:SAMPLE].astype(np.float64)
+        for number, layer in enumerate(self.architecture.layers(theta)[:-1]):
+            Z = A @ layer.coef + layer.intercept
+            if np.mean(np.abs(Z) > SATURATED) > 0.5:
+                warnings.warn(
+                    f"The units of {self._name(number)} are saturated: {self.architecture.activation} is "
+                    "flat where most rows meet it, and the layer cannot learn. Scale X "
+                    '(sklearn.preprocessing.StandardScaler, or learning_rate="auto"), or set '
+                    "batch_norm=True.",
+                    ConvergenceWarning,
+                    stacklevel=6,
+                )
+                return
+            A = np.tanh(Z) if self.architecture.activation == "tanh" else expit(Z)
 
     def _name(self, layer):
         n_hidden = len(self.architecture.sizes) - 2

@@ -31,7 +31,7 @@ ACTIVATION_IDS = {ACTIVATIONS[i].name.decode(): i for i in range(N_ACTIVATIONS)}
 cdef enum:
     MAX_BLOCK = 2048  # rows whose activations are kept; of a larger batch the gradients add up
     MAX_CHUNKS = 8
-    CHUNK_WORK = 300000  # multiplications that are worth a thread
+    CHUNK_WORK = 2000000  # multiplications that are worth a thread, on a busy machine too
     MAX_PIECES = 16
     PIECE = 16384  # weights that are worth one
 
@@ -78,14 +78,18 @@ cdef void normalise(
 
     share: weights of the rows in mean and variance, which add up to one.
     """
-    cdef Py_ssize_t h = net.size[l + 1], i, j
+    cdef Py_ssize_t h = net.size[l + 1], i, j, counted = 0
     cdef floating* Z = w + net.a[l + 1]
     cdef floating* hat = w + net.hat[l]
     cdef floating* inverse = w + net.inverse[l]
     cdef floating* mean = inverse + h
     cdef const floating* shift = scale + h
-    cdef double unbiased = n / <double> (n - 1) if n > 1 else 1.0
+    cdef double unbiased = 1
     if training:
+        for i in range(n):
+            counted += share[i] > 0
+        if counted > 1:
+            unbiased = counted / <double> (counted - 1)
         memset(inverse, 0, 2 * h * sizeof(floating))
         for i in range(n):
             axpy(h, share[i], Z + i * h, mean)
@@ -404,23 +408,22 @@ cdef void weigh_piece(
         finish_piece(net, l, piece, update, True, True, theta, penalised, w + net.gradient, state)
 
 
-cdef void clip_and_update(
+cdef void update_apart(
     Shape* net, Update* update, double clip_norm, floating* theta, const floating* penalised,
     floating* gradient, floating* state, double* norms,
 ) noexcept nogil:
-    """The penalty, the norm of the whole gradient, and then the update."""
+    """The norms of the layers' gradients; the penalty; the norm of the whole, clipped; then the update."""
     cdef Py_ssize_t j, l, piece
-    cdef double norm = 0
+    cdef double norm
+    norms_of_layers(net, <const floating*> gradient, norms)
     for l in range(net.layers):
         for piece in range(net.pieces[l]):
             finish_piece(net, l, piece, update, True, False, theta, penalised, gradient, state)
-    norms_of_layers(net, <const floating*> gradient, norms)
-    for l in range(net.layers):
-        norm += norms[l] * norms[l]
-    norm = sqrt(norm)
-    if norm > clip_norm:
-        for j in range(net.n_parameters):
-            gradient[j] *= <floating> (clip_norm / (norm + 1e-6))  # as in torch.nn.utils
+    if clip_norm > 0:
+        norm = sqrt(dot(net.n_parameters, <const floating*> gradient, <const floating*> gradient))
+        if norm > clip_norm:
+            for j in range(net.n_parameters):
+                gradient[j] *= <floating> (clip_norm / (norm + 1e-6))  # as in torch.nn.utils
     for l in range(net.layers):
         for piece in range(net.pieces[l]):
             finish_piece(net, l, piece, update, False, True, theta, penalised, gradient, state)
@@ -506,7 +509,7 @@ cdef class Network:
     def epoch(
         self, const floating[:, ::1] X, const floating[:, ::1] Y, const floating[::1] weight,
         floating[::1] theta, const Py_ssize_t[::1] order, Py_ssize_t batch_size,
-        const double[::1] steps, int loss, const double[::1] params, coordinates,
+        const double[::1] steps, int loss, const double[::1] params, double unit, coordinates,
         const floating[::1] penalised, double l2, double l1, int rule, hyper, floating[:, ::1] state,
         double t, double clip_norm, floating[::1] mean, double[::1] mean_count,
         Py_ssize_t first_averaged, double[::1] norms, int n_threads,
@@ -517,6 +520,8 @@ cdef class Network:
         ----------
         theta : (n_total,)
             Parameters, and the running statistics of the batch normalisation.
+        unit : float
+            In which the loss is measured: its gradient is divided by it.
         coordinates : tuple of four arrays of shapes (d,), (d,), (k,), (k,), or None
             Columns are seen as (x - shift) * scale, predictors as z * out_scale + out_shift.
         penalised : (n_total,)
@@ -525,7 +530,7 @@ cdef class Network:
         t : float
             Updates so far.
         norms : (n_layers,)
-            Receives the gradient's norm by layer, in the last batch.
+            Receives the norm of the loss's gradient by layer, in the last batch.
 
         Returns
         -------
@@ -534,6 +539,7 @@ cdef class Network:
         cdef Py_ssize_t rows = order.shape[0], start = 0, batch = 0, n
         cdef Shape* net = &self.shape
         cdef Update update
+        cdef bint apart
         cdef Coordinates seen = Coordinates(NULL, NULL, NULL, NULL)
         cdef const double[::1] shift, scale, out_shift, out_scale
         cdef floating[::1] work = self.work
@@ -553,19 +559,18 @@ cdef class Network:
                 n = min(batch_size, rows - start)
                 update.a = steps[batch]
                 update.t += 1
+                apart = clip_norm > 0 or start + n == rows
                 pass_batch(net, &X[0, 0], &Y[0, 0], Y.shape[0], X.shape[0], s, &order[start], n, &theta[0],
-                           &seen, loss, &params[0], 1.0 / n, True, &totals[0, 0], w,
-                           &update if clip_norm == 0 else NULL, &penalised[0], state_, n_threads)
-                if clip_norm > 0:
-                    clip_and_update(net, &update, clip_norm, &theta[0], &penalised[0], w + net.gradient,
-                                    state_, &norms[0])
+                           &seen, loss, &params[0], 1.0 / (n * unit), True, &totals[0, 0], w,
+                           NULL if apart else &update, &penalised[0], state_, n_threads)
+                if apart:
+                    update_apart(net, &update, clip_norm, &theta[0], &penalised[0], w + net.gradient,
+                                 state_, &norms[0])
                 if batch >= first_averaged:
                     mean_count[0] += 1
                     add_to_mean(theta.shape[0], <floating> 1, &theta[0], &mean[0], mean_count[0])
                 start += n
                 batch += 1
-            if clip_norm == 0:
-                norms_of_layers(net, <const floating*> (w + net.gradient), &norms[0])
         return sums(totals, loss)
 
     def evaluate(
