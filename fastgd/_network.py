@@ -244,7 +244,8 @@ class NetworkProblem:
         with self._blas():
             total = self._layers.epoch(
                 self.X, self.Y, self.weight, state.u, order, plan.batch_size, steps, self.loss.id,
-                self.loss.array, self.unit, self.coordinates.arrays, self._penalised,
+                self.loss.array, self.unit, self.coordinates.arrays,
+                None if self.coordinates.identity else self._penalised,
                 self.penalty.l2 / decay, self.penalty.l1 / self.unit, plan.rule.id, plan.hyper,
                 state.slots, float(state.t - 1), plan.clip_norm or 0.0, state.mean, state.mean_count,
                 first, self._norms, self.n_threads,

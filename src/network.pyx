@@ -32,7 +32,7 @@ cdef enum:
     MAX_BLOCK = 2048  # rows whose activations are kept; of a larger batch the gradients add up
     MAX_CHUNKS = 8
     CHUNK_WORK = 2000000  # multiplications that are worth a thread, on a busy machine too
-    MAX_PIECES = 16
+    MAX_PIECES = 4
     PIECE = 16384  # weights that are worth one
 
 cdef double VARIANCE_FLOOR = 1e-5  # of batch normalisation, as in torch
@@ -311,57 +311,62 @@ cdef void gradient_of_piece(
 
 
 cdef void add_penalty(
-    Py_ssize_t n, const floating* theta, const floating* penalised, double l2, double l1,
+    Py_ssize_t n, const floating* theta, const floating* scale, double l2, double l1,
     floating* gradient,
 ) noexcept nogil:
+    """Of n weights, each under the penalty as scale * theta; NULL for theta itself."""
     cdef Py_ssize_t j
-    if l2 != 0:
+    if l2 != 0 and scale == NULL:
+        axpy(n, <floating> l2, theta, gradient)
+    elif l2 != 0:
         for j in range(n):
-            gradient[j] += <floating> l2 * penalised[j] * penalised[j] * theta[j]
+            gradient[j] += <floating> l2 * scale[j] * scale[j] * theta[j]
     if l1 != 0:
         for j in range(n):
-            gradient[j] = smallest_subgradient(theta[j], gradient[j], <floating> l1 * penalised[j])
+            gradient[j] = smallest_subgradient(theta[j], gradient[j],
+                                               <floating> (l1 * (1 if scale == NULL else scale[j])))
 
 
 cdef void update_parameters(
-    Update* update, Py_ssize_t n, floating* theta, const floating* penalised, const floating* gradient,
+    Update* update, Py_ssize_t n, Py_ssize_t n_weights, floating* theta, const floating* gradient,
     floating* state,
 ) noexcept nogil:
-    """One step of some parameters; with L1, one that would change its sign stops at zero."""
+    """One step of n parameters, the first n_weights of which are penalised.
+
+    With L1, a weight that would change its sign stops at zero.
+    """
     cdef Py_ssize_t first = 0, rows, j
     cdef floating old[512]
     if update.rule == ADAMW and update.l2 != 0:
-        for j in range(n):
-            theta[j] *= <floating> (1 - update.a * update.l2) if penalised[j] > 0 else 1
-    if update.l1 == 0:
-        apply_rule(update.rule, &update.hyper, n, theta, gradient, state, update.slot, update.a, update.t)
-        return
-    while first < n:
-        rows = min(512, n - first)
+        for j in range(n_weights):
+            theta[j] *= <floating> (1 - update.a * update.l2)
+    while update.l1 != 0 and first < n_weights:
+        rows = min(512, n_weights - first)
         memcpy(old, theta + first, rows * sizeof(floating))
         apply_rule(update.rule, &update.hyper, rows, theta + first, gradient + first,
                    state + first if state != NULL else NULL, update.slot, update.a, update.t)
         for j in range(rows):
-            if penalised[first + j] > 0 and old[j] * theta[first + j] < 0:
+            if old[j] * theta[first + j] < 0:
                 theta[first + j] = 0
         first += rows
+    apply_rule(update.rule, &update.hyper, n - first, theta + first, gradient + first,
+               state + first if state != NULL else NULL, update.slot, update.a, update.t)
 
 
 cdef void finish_piece(
     Shape* net, Py_ssize_t l, Py_ssize_t piece, Update* update, bint penalise, bint step,
-    floating* theta, const floating* penalised, floating* gradient, floating* state,
+    floating* theta, const floating* scale, floating* gradient, floating* state,
 ) noexcept nogil:
     """The penalty's part of a piece's gradient, and its update."""
-    cdef Py_ssize_t h = net.size[l + 1], lo = net.at[l] + begin_of_piece(net, l, piece) * h, hi
-    if piece < net.pieces[l] - 1:
-        hi = net.at[l] + begin_of_piece(net, l, piece + 1) * h
-    else:
+    cdef Py_ssize_t h = net.size[l + 1], lo = net.at[l] + begin_of_piece(net, l, piece) * h
+    cdef Py_ssize_t end = net.at[l] + begin_of_piece(net, l, piece + 1) * h, hi = end  # of weights, of all
+    if piece == net.pieces[l] - 1:
         hi = net.at[l + 1] if l < net.layers - 1 else net.n_parameters
     if penalise:
-        add_penalty(hi - lo, <const floating*> theta + lo, penalised + lo,
+        add_penalty(end - lo, <const floating*> theta + lo, scale + lo if scale != NULL else NULL,
                     0 if update.rule == ADAMW else update.l2, update.l1, gradient + lo)
     if step:
-        update_parameters(update, hi - lo, theta + lo, penalised + lo, <const floating*> gradient + lo,
+        update_parameters(update, hi - lo, end - lo, theta + lo, <const floating*> gradient + lo,
                           state + lo if state != NULL else NULL)
 
 
@@ -373,7 +378,7 @@ cdef void pass_batch(
     Shape* net, const floating* X, const floating* Y, Py_ssize_t targets, Py_ssize_t m,
     const floating* weight, const Py_ssize_t* order, Py_ssize_t rows, floating* theta,
     Coordinates* coordinates, int loss, const double* params, double factor, bint training,
-    double* total, floating* w, Update* update, const floating* penalised, floating* state,
+    double* total, floating* w, Update* update, const floating* scale, floating* state,
     int n_threads,
 ) noexcept nogil:
     """total (chunks, k) += losses of a batch; in training its gradient, and unless update is NULL the update."""
@@ -391,13 +396,13 @@ cdef void pass_batch(
                        coordinates, loss, params, factor, training, in_place, c, n, total + c * net.k, w)
         if training:
             for piece in prange(pieces, schedule="dynamic", num_threads=n_threads, use_threads_if=threads):
-                weigh_piece(net, piece, inputs, n, first > 0, first + n == rows, w, update, theta, penalised, state)
+                weigh_piece(net, piece, inputs, n, first > 0, first + n == rows, w, update, theta, scale, state)
         first += n
 
 
 cdef void weigh_piece(
     Shape* net, Py_ssize_t piece, const floating* inputs, Py_ssize_t n, bint add, bint complete,
-    floating* w, Update* update, floating* theta, const floating* penalised, floating* state,
+    floating* w, Update* update, floating* theta, const floating* scale, floating* state,
 ) noexcept nogil:
     cdef Py_ssize_t l = 0
     while piece >= net.pieces[l]:
@@ -405,11 +410,11 @@ cdef void weigh_piece(
         l += 1
     gradient_of_piece(net, l, piece, inputs, n, add, w)
     if complete and update != NULL:
-        finish_piece(net, l, piece, update, True, True, theta, penalised, w + net.gradient, state)
+        finish_piece(net, l, piece, update, True, True, theta, scale, w + net.gradient, state)
 
 
 cdef void update_apart(
-    Shape* net, Update* update, double clip_norm, floating* theta, const floating* penalised,
+    Shape* net, Update* update, double clip_norm, floating* theta, const floating* scale,
     floating* gradient, floating* state, double* norms,
 ) noexcept nogil:
     """The norms of the layers' gradients; the penalty; the norm of the whole, clipped; then the update."""
@@ -418,7 +423,7 @@ cdef void update_apart(
     norms_of_layers(net, <const floating*> gradient, norms)
     for l in range(net.layers):
         for piece in range(net.pieces[l]):
-            finish_piece(net, l, piece, update, True, False, theta, penalised, gradient, state)
+            finish_piece(net, l, piece, update, True, False, theta, scale, gradient, state)
     if clip_norm > 0:
         norm = sqrt(dot(net.n_parameters, <const floating*> gradient, <const floating*> gradient))
         if norm > clip_norm:
@@ -426,7 +431,7 @@ cdef void update_apart(
                 gradient[j] *= <floating> (clip_norm / (norm + 1e-6))  # as in torch.nn.utils
     for l in range(net.layers):
         for piece in range(net.pieces[l]):
-            finish_piece(net, l, piece, update, False, True, theta, penalised, gradient, state)
+            finish_piece(net, l, piece, update, False, True, theta, scale, gradient, state)
 
 
 cdef void norms_of_layers(Shape* net, const floating* gradient, double* norms) noexcept nogil:
@@ -524,8 +529,8 @@ cdef class Network:
             In which the loss is measured: its gradient is divided by it.
         coordinates : tuple of four arrays of shapes (d,), (d,), (k,), (k,), or None
             Columns are seen as (x - shift) * scale, predictors as z * out_scale + out_shift.
-        penalised : (n_total,)
-            Scale of each weight under the penalty, 0 for those without.
+        penalised : (n_total,) or None
+            Scale of each weight under the penalty; None for one.
         state : (slots, n_total)
         t : float
             Updates so far.
@@ -546,9 +551,12 @@ cdef class Network:
         cdef floating* w = &work[0]
         cdef floating* state_ = &state[0, 0] if state.shape[0] > 0 else NULL
         cdef const floating* s = NULL
+        cdef const floating* scales = NULL
         cdef double[:, ::1] totals = np.zeros((self.chunks, self.shape.k))
         if weight is not None:
             s = &weight[0]
+        if penalised is not None:
+            scales = &penalised[0]
         if coordinates is not None:
             shift, scale, out_shift, out_scale = coordinates
             seen = Coordinates(&shift[0], &scale[0], &out_shift[0], &out_scale[0])
@@ -562,9 +570,9 @@ cdef class Network:
                 apart = clip_norm > 0 or start + n == rows
                 pass_batch(net, &X[0, 0], &Y[0, 0], Y.shape[0], X.shape[0], s, &order[start], n, &theta[0],
                            &seen, loss, &params[0], 1.0 / (n * unit), True, &totals[0, 0], w,
-                           NULL if apart else &update, &penalised[0], state_, n_threads)
+                           NULL if apart else &update, scales, state_, n_threads)
                 if apart:
-                    update_apart(net, &update, clip_norm, &theta[0], &penalised[0], w + net.gradient,
+                    update_apart(net, &update, clip_norm, &theta[0], scales, w + net.gradient,
                                  state_, &norms[0])
                 if batch >= first_averaged:
                     mean_count[0] += 1
