@@ -63,7 +63,7 @@ def _extra_epochs(fit, long_enough):
     """Epochs that take about ``long_enough`` seconds."""
     fit(1)
     one, four = (min(seconds_of(lambda n=n: fit(n)) for _ in range(3)) for n in (1, 4))
-    return min(2000, max(2, ceil(3 * long_enough / max(four - one, 1e-6))))
+    return min(2000, max(2, ceil(3 * long_enough / max(four - one, one / 20))))
 
 
 def streaming_readers(X):

@@ -66,7 +66,8 @@ HEADER = ["data", "estimator", "defaults", "time", "tuned", "best rate", "worst 
 NOTE = f"""
 Means over {FOLDS} held-out folds: R^2 for diabetes, accuracy of log-loss models for the others.
 (100): a network with one hidden layer of 100 tanh units; the others are linear.
-defaults: the estimator as it is. tuned: the best of {len(RATES)} (networks: {len(NETWORK_RATES)}) learning rates.
+defaults: the estimator as it is. tuned: the best of {len(RATES)} learning rates, and which it is; of
+{len(NETWORK_RATES)} for the networks.
 worst rate: the lowest score in that search; "error" where a rate made the fit raise one.
 """
 

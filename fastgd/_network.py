@@ -15,12 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._compiled import network
 from ._coordinates import column_means_and_variances
-from ._threads import one_blas_thread
+from ._threads import blas_threads, one_blas_thread
 
 RATES = {"gd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01}  # of "auto"; 1e-3 for the others
 VANISHED = 1e-5  # of the largest gradient
 SATURATED, SAMPLE = 10.0, 256  # predictor from which an activation is flat; rows that are asked
 ONE_KIND = 10  # ratio of the quartiles of the columns' spreads, up to which they are of one kind
+BLAS_WORK = 4_000_000  # multiplications of a batch that are worth threads of BLAS
 PREDICTED_TOGETHER = 2048  # rows
 
 
@@ -64,7 +65,7 @@ class Architecture:
         """Predictors of the rows of X, shape (m, k)."""
         dtype = np.result_type(X, theta)
         layers = self.make(min(len(X), PREDICTED_TOGETHER), dtype)
-        with one_blas_thread(np.inf if layers.chunks > 1 else 0):
+        with one_blas_thread(len(X) * layers.n_parameters):
             return layers.predict(
                 np.ascontiguousarray(X, dtype), np.ascontiguousarray(theta, dtype), n_threads
             )
@@ -193,6 +194,7 @@ class NetworkProblem:
         self.floor = loss.floor(Y, weight).sum(keepdims=True)
         self.gradient_norms = []
         self.unit = 1.0  # in which a descent measures the objective
+        self.batch_size = batch_size
         self._layers = architecture.make(batch_size, X.dtype)
         self._norms = np.zeros(len(architecture.sizes) - 1)
         self.set_coordinates(Coordinates(architecture))
@@ -224,7 +226,7 @@ class NetworkProblem:
 
     def _evaluate(self, layers, u, training):
         order = np.arange(len(self.X), dtype=np.intp)
-        with one_blas_thread(np.inf if layers.chunks > 1 else 0):
+        with self._blas():
             total, gradient = layers.evaluate(
                 self.X, self.Y, self.weight, u, order, self.loss.id, self.loss.array,
                 self.coordinates.arrays, training, self.n_threads,
@@ -261,8 +263,9 @@ class NetworkProblem:
         self.gradient_norms.append(np.array(self._norms))
 
     def _blas(self):
-        """Threads are ours, but for a batch that is not cut into chunks."""
-        return one_blas_thread(np.inf if self._layers.chunks > 1 else 0)
+        """Threads are ours, but for a large batch that must stay in one piece."""
+        whole = self.architecture.batch_norm and self.batch_size * self._layers.n_parameters > BLAS_WORK
+        return blas_threads(self.n_threads if whole else 1)
 
     def standardise(self, *, streaming=False):
         """See every column within reach of the first layer's activation, and targets of size one.

@@ -30,4 +30,9 @@ def one_blas_thread(work):
     Beside threads of our own, or of another process, its threads cost a small factorisation more than
     they bring: measured, up to a hundred times.
     """
-    return _controller().limit(limits=1) if work > 1e5 else nullcontext()
+    return blas_threads(1) if work > 1e5 else nullcontext()
+
+
+def blas_threads(n):
+    """Context in which BLAS may have n threads."""
+    return _controller().limit(limits=n)

@@ -18,11 +18,12 @@ cimport cython
 from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport sqrt
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
-from activations cimport ACTIVATIONS, N_ACTIVATIONS, activate, differentiate
+from activations cimport ACTIVATIONS, N_ACTIVATIONS
+from layers cimport Shape, backward, begin_of_piece, forward, gradient_of_piece
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
-from products cimport product
+from rows cimport fetch
 from simd cimport axpy, dot
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
@@ -33,30 +34,7 @@ cdef enum:
     MAX_CHUNKS = 8
     CHUNK_WORK = 2000000  # multiplications that are worth a thread, on a busy machine too
     MAX_PIECES = 4
-    PIECE = 16384  # weights that are worth one
-
-cdef double VARIANCE_FLOOR = 1e-5  # of batch normalisation, as in torch
-cdef double RUNNING_SHARE = 0.1  # of the last batch in the running mean and variance
-
-
-cdef struct Shape:
-    Py_ssize_t layers  # weight matrices: hidden layers + 1
-    Py_ssize_t k, n_parameters, block, chunks
-    const Py_ssize_t* size
-    const Py_ssize_t* at  # where in theta each layer begins
-    const Py_ssize_t* running  # where in theta the running means of each hidden layer begin
-    const Py_ssize_t* pieces  # into how many each layer's weights are cut
-    # where in the buffer everything begins: what enters each layer, the gradient before each hidden
-    # activation, normalised values and inverse deviations of each hidden layer; then what each chunk
-    # has of its own, `chunk` apart
-    const Py_ssize_t* a
-    const Py_ssize_t* d
-    const Py_ssize_t* hat
-    const Py_ssize_t* inverse
-    Py_ssize_t gradient, own, chunk, z, r, y, s, share, work
-    int activation
-    bint batch_norm, biases
-
+    PIECE = 32768  # weights that are worth one
 
 cdef struct Coordinates:
     # columns as (x - shift) * scale, the predictor as z * out_scale + out_shift; NULL for as they are
@@ -69,126 +47,6 @@ cdef struct Coordinates:
 # ---------------------------------------------------------------------------------------------
 # rows: a chunk through the layers and back
 # ---------------------------------------------------------------------------------------------
-
-cdef void normalise(
-    Shape* net, Py_ssize_t l, const floating* scale, floating* running, floating* w,
-    const floating* share, Py_ssize_t n, bint training,
-) noexcept nogil:
-    """z <- scale * (z - mean) / sqrt(variance + floor) + shift, over the batch (Ioffe & Szegedy 2015).
-
-    share: weights of the rows in mean and variance, which add up to one.
-    """
-    cdef Py_ssize_t h = net.size[l + 1], i, j, counted = 0
-    cdef floating* Z = w + net.a[l + 1]
-    cdef floating* hat = w + net.hat[l]
-    cdef floating* inverse = w + net.inverse[l]
-    cdef floating* mean = inverse + h
-    cdef const floating* shift = scale + h
-    cdef double unbiased = 1
-    if training:
-        for i in range(n):
-            counted += share[i] > 0
-        if counted > 1:
-            unbiased = counted / <double> (counted - 1)
-        memset(inverse, 0, 2 * h * sizeof(floating))
-        for i in range(n):
-            axpy(h, share[i], Z + i * h, mean)
-        for i in range(n):
-            for j in range(h):
-                inverse[j] += share[i] * (Z[i * h + j] - mean[j]) * (Z[i * h + j] - mean[j])
-        for j in range(h):
-            running[j] += <floating> (RUNNING_SHARE * (mean[j] - running[j]))
-            running[h + j] += <floating> (RUNNING_SHARE * (unbiased * inverse[j] - running[h + j]))
-    else:
-        memcpy(mean, running, h * sizeof(floating))
-        memcpy(inverse, running + h, h * sizeof(floating))
-    for j in range(h):
-        inverse[j] = <floating> (1 / sqrt(inverse[j] + VARIANCE_FLOOR))
-    for i in range(n):
-        for j in range(h):
-            hat[i * h + j] = (Z[i * h + j] - mean[j]) * inverse[j]
-            Z[i * h + j] = scale[j] * hat[i * h + j] + shift[j]
-
-
-cdef void normalise_back(
-    Shape* net, Py_ssize_t l, const floating* scale, floating* w, const floating* share,
-    Py_ssize_t n, floating* D, floating* dscale,
-) noexcept nogil:
-    """The gradient before the normalisation from D, the one after it; mean and variance depend on all rows."""
-    cdef Py_ssize_t h = net.size[l + 1], i, j
-    cdef const floating* hat = w + net.hat[l]
-    cdef const floating* inverse = w + net.inverse[l]
-    cdef floating* dshift = dscale + h
-    memset(dscale, 0, 2 * h * sizeof(floating))
-    for i in range(n):
-        for j in range(h):
-            dscale[j] += D[i * h + j] * hat[i * h + j]
-            dshift[j] += D[i * h + j]
-    for i in range(n):
-        for j in range(h):
-            D[i * h + j] = scale[j] * inverse[j] * (
-                D[i * h + j] - share[i] * (dshift[j] + hat[i * h + j] * dscale[j])
-            )
-
-
-cdef void forward(
-    Shape* net, const floating* theta, floating* running, const floating* inputs, floating* w,
-    const floating* share, Py_ssize_t first, Py_ssize_t n, bint training, floating* Z,
-) noexcept nogil:
-    """From inputs (n, d) to predictors Z (k, n), output-major as the losses want them.
-
-    The chunk's activations are kept as rows first .. first + n of the batch's.
-    """
-    cdef Py_ssize_t l, i, c, fan_in, h, last = net.layers - 1
-    cdef const floating* A = inputs
-    cdef const floating* W
-    cdef const floating* b
-    cdef floating* out
-    for l in range(last):
-        fan_in, h = net.size[l], net.size[l + 1]
-        W = theta + net.at[l]
-        b = W + fan_in * h
-        out = w + net.a[l + 1] + first * h
-        for i in range(n):
-            memcpy(out + i * h, b, h * sizeof(floating))
-        product(False, False, n, h, fan_in, A, fan_in, W, h, True, out, h)
-        if net.batch_norm:
-            normalise(net, l, b + h, running + net.running[l], w, share, n, training)
-        activate(net.activation, n * h, <const floating*> out, out)
-        A = out
-    fan_in = net.size[last]
-    W = theta + net.at[last]
-    b = W + fan_in * net.k
-    for c in range(net.k):
-        for i in range(n):
-            Z[c * n + i] = b[c]
-    product(True, True, net.k, n, fan_in, W, net.k, A, fan_in, True, Z, n)
-
-
-cdef void backward(
-    Shape* net, const floating* theta, floating* w, const floating* share, Py_ssize_t first,
-    Py_ssize_t n, const floating* R,
-) noexcept nogil:
-    """From the slopes R (k, n) of the losses to the gradient D before each hidden activation."""
-    cdef Py_ssize_t l, h, after, last = net.layers - 1
-    cdef const floating* W
-    cdef floating* D
-    cdef const floating* next = NULL
-    for l in range(last - 1, -1, -1):
-        h, after = net.size[l + 1], net.size[l + 2]
-        W = theta + net.at[l + 1]
-        D = w + net.d[l] + first * h
-        if l == last - 1:
-            product(True, True, n, h, after, R, n, W, after, False, D, h)
-        else:
-            product(False, True, n, h, after, next, after, W, after, False, D, h)
-        differentiate(net.activation, n * h, <const floating*> (w + net.a[l + 1] + first * h),
-                      <const floating*> D, D)
-        if net.batch_norm:
-            W = theta + net.at[l] + (net.size[l] + 1) * h
-            normalise_back(net, l, W, w, share, n, D, w + net.gradient + net.at[l] + (net.size[l] + 1) * h)
-        next = <const floating*> D
-
 
 cdef bint neighbours(const Py_ssize_t* order, Py_ssize_t n) noexcept nogil:
     """Whether these rows lie one after the other."""
@@ -208,6 +66,8 @@ cdef void copy_rows(
     cdef const floating* x
     for i in range(n):
         x = X + order[i] * d
+        if i + 2 < n:
+            fetch(X + order[i + 2] * d, d)
         if coordinates.scale == NULL:
             memcpy(out + i * d, x, d * sizeof(floating))
         else:
@@ -229,7 +89,7 @@ cdef void pass_chunk(
     cdef floating* R = own + net.r
     cdef floating* s = own + net.s
     cdef floating* share = own + net.share
-    cdef const floating* inputs = X + order[0] * d + first * d if in_place else <const floating*> (w + net.a[0] + first * d)
+    cdef const floating* inputs = X + order[0] * d if in_place else <const floating*> (w + net.a[0])
     cdef double of_output, slope, sum_ = 0
     if n == 0:
         return
@@ -242,7 +102,7 @@ cdef void pass_chunk(
                 sum_ += s[i]
         for i in range(n):
             share[i] = <floating> (s[i] / sum_ if sum_ > 0 else 1.0 / n)
-    forward(net, theta, running, inputs, w, <const floating*> share, first, n, training, Z)
+    forward(net, theta, running, inputs + first * d, w, <const floating*> share, first, n, training, Z)
     if coordinates.out_scale != NULL:
         for j in range(k):
             for i in range(n):
@@ -260,7 +120,7 @@ cdef void pass_chunk(
 
 
 # ---------------------------------------------------------------------------------------------
-# weights: the gradient of a piece of a layer, and its update
+# weights: the update of a piece of a layer
 # ---------------------------------------------------------------------------------------------
 
 cdef struct Update:
@@ -269,45 +129,6 @@ cdef struct Update:
     Hyper hyper
     double l2, l1, a, t
     Py_ssize_t slot  # distance between the arrays of state
-
-
-cdef inline Py_ssize_t begin_of_piece(Shape* net, Py_ssize_t l, Py_ssize_t piece) noexcept nogil:
-    """Rows of W are shared out; what follows W belongs to the last piece."""
-    return piece * net.size[l] // net.pieces[l]
-
-
-cdef void gradient_of_piece(
-    Shape* net, Py_ssize_t l, Py_ssize_t piece, const floating* inputs, Py_ssize_t rows, bint add,
-    floating* w,
-) noexcept nogil:
-    """dW = A^T D for some rows of W, and with the last of them db; added to what is there if `add`."""
-    cdef Py_ssize_t fan_in = net.size[l], h = net.size[l + 1], lo = begin_of_piece(net, l, piece)
-    cdef Py_ssize_t hi = begin_of_piece(net, l, piece + 1), i, j, c, first, n
-    cdef const floating* A = <const floating*> (w + net.a[l]) if l > 0 else inputs
-    cdef const floating* D
-    cdef floating* G = w + net.gradient + net.at[l]
-    cdef floating* db = G + fan_in * h
-    cdef bint with_bias = piece == net.pieces[l] - 1
-    if with_bias and not add:
-        memset(db, 0, h * sizeof(floating))
-    if l < net.layers - 1:
-        D = w + net.d[l]
-        product(True, False, hi - lo, h, rows, A + lo, fan_in, D, h, add, G + lo * h, h)
-        if with_bias and net.biases:
-            for i in range(rows):
-                axpy(h, <floating> 1, D + i * h, db)
-        return
-    for c in range(net.chunks):  # the slopes lie chunk by chunk
-        first = c * rows // net.chunks
-        n = (c + 1) * rows // net.chunks - first
-        if n == 0:
-            continue
-        D = w + net.own + c * net.chunk + net.r
-        product(True, True, hi - lo, h, n, A + first * fan_in + lo, fan_in, D, n, add or first > 0, G + lo * h, h)
-        if with_bias and net.biases:
-            for j in range(h):
-                for i in range(n):
-                    db[j] += D[j * n + i]
 
 
 cdef void add_penalty(
@@ -381,7 +202,7 @@ cdef void pass_batch(
     double* total, floating* w, Update* update, const floating* scale, floating* state,
     int n_threads,
 ) noexcept nogil:
-    """total (chunks, k) += losses of a batch; in training its gradient, and unless update is NULL the update."""
+    """total (chunks, k) += losses of a batch; in training its gradient, and the update if one is given."""
     cdef Py_ssize_t first = 0, n, c, piece, pieces = 0, l
     cdef const floating* inputs
     cdef bint in_place, threads = net.chunks > 1 and n_threads > 1
@@ -395,8 +216,10 @@ cdef void pass_batch(
             pass_chunk(net, X, Y, targets, m, weight, order + first, <const floating*> theta, theta,
                        coordinates, loss, params, factor, training, in_place, c, n, total + c * net.k, w)
         if training:
-            for piece in prange(pieces, schedule="dynamic", num_threads=n_threads, use_threads_if=threads):
-                weigh_piece(net, piece, inputs, n, first > 0, first + n == rows, w, update, theta, scale, state)
+            for piece in prange(pieces, schedule="static", chunksize=1, num_threads=n_threads,
+                                use_threads_if=threads):
+                weigh_piece(net, piece, inputs, n, first > 0, first + n == rows, w, update, theta,
+                            scale, state)
         first += n
 
 
@@ -477,10 +300,12 @@ cdef class Network:
         self.n_total = self.n_parameters + sum(lengths)
 
         block = batch_size if batch_norm else min(MAX_BLOCK, batch_size)
-        chunks = max(1, min(MAX_CHUNKS, block * self.n_parameters // CHUNK_WORK, max(2, block // 128), block // 8))
+        by_rows, by_work = min(max(2, block // 128), block // 8), block * self.n_parameters // CHUNK_WORK
+        chunks = max(1, min(MAX_CHUNKS, by_rows, by_work))
         self.chunks = 1 if batch_norm else chunks
         per_chunk = -(-block // self.chunks)
-        cut = [max(1, min(MAX_PIECES, n_in * n_out // PIECE, n_in // 32)) for n_in, n_out in zip(sizes[:-1], sizes[1:])]
+        pairs = zip(sizes[:-1], sizes[1:])
+        cut = [max(1, min(MAX_PIECES, n_in * n_out // PIECE, n_in // 32)) for n_in, n_out in pairs]
         self.pieces_ = np.array(cut if self.chunks > 1 or batch_norm else [1] * layers, dtype=np.intp)
 
         ends = [0]
@@ -497,8 +322,9 @@ cdef class Network:
         self.hat_ = np.array([room(block * h) for h in kept] + [0], dtype=np.intp)
         self.inverse_ = np.array([room(2 * h) for h in kept] + [0], dtype=np.intp)
         self.shape.own, shared, ends = ends[-1], ends[-1], [0]
-        self.shape.z, self.shape.r, self.shape.y = room(k * per_chunk), room(k * per_chunk), room(k * per_chunk)
-        self.shape.s, self.shape.share, self.shape.work = room(per_chunk), room(per_chunk), room(2 * per_chunk)
+        self.shape.z, self.shape.r = room(k * per_chunk), room(k * per_chunk)
+        self.shape.y, self.shape.s = room(k * per_chunk), room(per_chunk)
+        self.shape.share, self.shape.work = room(per_chunk), room(2 * per_chunk)
         self.shape.chunk = ends[-1]
         self.work = np.empty(shared + self.chunks * ends[-1], dtype)
 
