@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -1017,3 +1018,23 @@ def test_healthy_fits_warn_of_nothing(data):
             for model, y in both(data, **MODES[mode]):
                 model.fit(data.X, y)
                 model.partial_fit(data.X, y)
+
+
+def test_memory_beyond_weights_and_one_batch_stays_flat():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=40_000)
+    X = rng.normal(size=(len(y), 50))
+    peaks = []
+    for n_rows, epochs in ((10_000, 1), (40_000, 1), (40_000, 4)):
+        model = GDRegressor(
+            hidden_layer_sizes=(100,), learning_rate=1e-3, max_iter=epochs, tol=None, random_state=0
+        )
+        tracemalloc.start()
+        model.fit(X[:n_rows], y[:n_rows])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[0] < 0.5 * X.nbytes
+    assert peaks[2] - peaks[1] < 1e5  # an epoch leaves nothing behind
+    assert (
+        peaks[1] - peaks[0] < 0.1 * 0.75 * X.nbytes
+    )  # X is not copied
