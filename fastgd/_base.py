@@ -99,7 +99,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
 
         theta, state = self._initial_theta(problem, warm, coef_init, intercept_init), None
         if warm and coef_init is None and intercept_init is None:
-            state = self._resumable(plan, theta, X.dtype)
+            state = self._resumable(plan, theta)
         flat = self._flat_output(y)
 
         def attributes(theta):
@@ -308,10 +308,9 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         ):
             if values is None:
                 continue
-            if len(values) != len(layers):
-                raise ValueError(
-                    f"{name} has {len(values)} arrays, expected one for each of {len(layers)} layers."
-                )
+            if np.isscalar(values) or len(values) != len(layers):
+                given = repr(values) if np.isscalar(values) else f"{len(values)} arrays"
+                raise ValueError(f"{name} has {given}, expected one for each of {len(layers)} layers.")
             for number, (value, layer) in enumerate(zip(values, layers, strict=True)):
                 _take(f"{name}[{number}]", value, getattr(layer, field))
         if not self.fit_intercept:
@@ -319,15 +318,12 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
                 layer.intercept[...] = 0
         return theta
 
-    def _resumable(self, plan, theta, dtype):
+    def _resumable(self, plan, theta):
         """State of the optimizer of the last fit, where it fits this one."""
         state = copy.deepcopy(getattr(self, "_training", {}).get("state"))
-        expected = np.float64 if plan.full else dtype
         if state is None or theta is None or state.u.shape != theta.shape:
             return None
         if plan.auto_rate and not plan.hidden:
-            return None
-        if state.slots.shape[0] != plan.rule.slots or state.u.dtype != expected:
             return None
         return state
 

@@ -18,7 +18,6 @@ from ._linear import LinearProblem, QuadraticModel
 from ._metrics import Diagonal, Gram
 from ._network import RATES
 from ._optimizers import ACCELERATED_LIMIT
-from ._penalties import Penalty
 from ._plan import GRAM_LIMIT
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
@@ -60,10 +59,8 @@ def _minimise(problem, plan, monitor, theta, rng, state):
         if plan.full:
             state = _full_batch(problem, plan, state, result, monitor)
         else:
-            if state is None:
-                state = EpochState.start(result.u.astype(problem.X.dtype), plan)
-            elif not problem.coordinates.identity:
-                state.u = result.u.astype(problem.X.dtype)
+            u = result.u.astype(problem.X.dtype)
+            state = state.resumed(problem, plan, u) if state else EpochState.start(problem, plan, u)
             mini_batch(problem, plan, state, result, monitor, rng, tol=plan.tol)
     except KeyboardInterrupt:
         result.reason = "interrupted"
@@ -102,33 +99,20 @@ def _minimise_in_row_space(problem, plan, monitor):
 def one_epoch(problem, plan, theta, state, rng):
     """One epoch over a chunk of a stream; returns theta, the state, and the last step size."""
     u = problem.coordinates.from_theta(theta).astype(problem.X.dtype)
-    if state is None:
-        state = EpochState.start(u, plan)
-    elif not problem.coordinates.identity:
-        state.u = np.ascontiguousarray(u)  # the scales of the columns have moved on
+    state = state.resumed(problem, plan, u) if state else EpochState.start(problem, plan, u)
     order = np.arange(len(problem.X), dtype=np.intp)
     if plan.shuffle:
         order = rng.permutation(order)
     with np.errstate(over="ignore", invalid="ignore"):
         loss, step = run_epoch(problem, state, plan, order)
     floor = float(np.sum(problem.floor))
-    bound = 1e6 * (_loss_of_nothing(problem) - floor)
+    bound = 1e6 * (problem.loss_of_nothing() - floor)
     diverged = not np.isfinite(state.u).all()
     if not diverged and not loss - floor <= bound:  # it may have recovered within the chunk
         diverged = not float(np.sum(problem.objective(state.u.astype(np.float64)))) - floor <= bound
     if diverged:
         raise _divergence(problem, plan, Result(u, learning_rate=step))
     return state, step, loss
-
-
-def _loss_of_nothing(problem):
-    """Mean loss of predicting zero, without reading X; at least 1e-3, for losses that start at zero."""
-    zero = LinearProblem(
-        np.zeros((len(problem.X), 1), problem.X.dtype), problem.Y, problem.weight, problem.loss,
-        Penalty(), k=problem.k, fit_intercept=False, n_threads=1,
-    )  # fmt: skip
-    weight = problem.total_weight / len(problem.X)
-    return max(float(np.sum(zero.objective(np.zeros((problem.k, 2))))) * weight, 1e-3)
 
 
 def start(problem, plan, rng):
@@ -225,8 +209,8 @@ def _full_batch(problem, plan, state, result, monitor):
     if plan.accelerate and plan.preconditioner != "gram":
         _accelerated_at_rate(problem, plan, result, monitor)
         return None
-    if state is None:
-        state = EpochState.start(result.u, plan)
+    start_or_resume = state.resumed if state else EpochState.start
+    state = start_or_resume(problem, plan, result.u)
     if plan.auto_rate:
         _rule_with_auto_rate(problem, plan, state, result, monitor)
     else:

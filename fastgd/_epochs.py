@@ -21,6 +21,10 @@ class EpochState:
         Cumulative L1 penalty; empty without.
     mean, mean_count : ndarrays of u's shape and (1,)
         Average of the iterates; empty without.
+    rule : str
+        Whose slots these are.
+    coordinates : Coordinates
+        Those of u and mean.
     """
 
     u: np.ndarray
@@ -28,18 +32,41 @@ class EpochState:
     slots: np.ndarray
     owed: np.ndarray
     mean: np.ndarray
+    rule: str
+    coordinates: object
     owed_total: np.ndarray = field(default_factory=lambda: np.zeros(1))
     mean_count: np.ndarray = field(default_factory=lambda: np.zeros(1))
 
     @classmethod
-    def start(cls, u, plan):
+    def start(cls, problem, plan, u):
         empty = np.empty((0,) * u.ndim, u.dtype)
         owes = plan.penalty.l1 and plan.by_rows
         return cls(
             u=np.array(u, order="C"), t=1, slots=plan.rule.init(u.size, u.dtype),
             owed=np.zeros_like(u[:, :-1], order="C") if owes else empty,
             mean=np.zeros_like(u) if plan.average else empty,
+            rule=plan.rule.name, coordinates=problem.coordinates,
         )  # fmt: skip
+
+    def resumed(self, problem, plan, u):
+        """This state, going on from u; what another rule, penalty or plan cannot use begins anew.
+
+        An average goes on, and with it the iterate behind it.
+        """
+
+        def moved(v):
+            theta = self.coordinates.to_theta(v.astype(np.float64))
+            return problem.coordinates.from_theta(theta).astype(u.dtype)
+
+        averaged = plan.average and self.mean_count[0] > 0
+        new = EpochState.start(problem, plan, moved(self.u) if averaged else u)
+        if self.rule == plan.rule.name:
+            new.t, new.slots = self.t, self.slots.astype(u.dtype)
+        if new.owed.shape == self.owed.shape:
+            new.owed, new.owed_total = self.owed.astype(u.dtype), np.array(self.owed_total)
+        if averaged:
+            new.mean, new.mean_count = moved(self.mean), np.array(self.mean_count)
+        return new
 
     @property
     def solution(self):
@@ -71,6 +98,7 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
     to_theta = problem.coordinates.to_theta
     start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
     floor = float(np.sum(problem.floor))
+    scale = max(start, problem.loss_of_nothing() - floor)  # the descent may begin where another ended
     best, waited = np.inf, 0
     patience = plan.n_iter_no_change
     if plan.auto_rate and not plan.hidden:  # its steps may be tried sooner
@@ -82,8 +110,7 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
             objective = loss + problem.penalty_value(state.u)
         if not np.isfinite(objective) or not np.isfinite(state.u).all():
             raise DivergenceError
-        start = start or objective - floor  # the perceptron starts at a loss of zero
-        if plan.hidden and objective - floor > 1e6 * start:  # units that die of it come to a rest
+        if plan.hidden and objective - floor > 1e6 * scale:  # units that die of it come to a rest
             raise DivergenceError
         result.u = np.array(state.solution)
         reason = monitor.report(objective, lambda: to_theta(result.u))
@@ -101,5 +128,5 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
                 break
             waited = 0
     final = float(np.sum(problem.objective(result.u.astype(np.float64)) - problem.floor))
-    if not final <= 1e3 * start + 1e-300:  # steps that begin too long may yet come back
+    if not final <= 1e3 * scale:  # steps that begin too long may yet come back
         raise DivergenceError

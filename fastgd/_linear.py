@@ -12,7 +12,7 @@ from ._compiled import epochs, linear
 from ._coordinates import Coordinates
 from ._losses import regression_loss
 from ._metrics import largest_eigenvalue, times
-from ._penalties import soft_threshold
+from ._penalties import Penalty, soft_threshold
 
 _SQUARED = regression_loss("squared_error")
 SOFTMAX_LIMIT = 512  # parameters up to which the full Hessian of a softmax is formed
@@ -205,6 +205,15 @@ class LinearProblem:
     def predict(self, theta, X):
         """Predictors of other rows, shape (m, k)."""
         return X @ theta[:, :-1].T + theta[:, -1]
+
+    def loss_of_nothing(self):
+        """Mean loss of predicting zero, without reading X; at least 1e-3, for losses that start at zero."""
+        zero = LinearProblem(
+            np.zeros((len(self.X), 1), self.X.dtype), self.Y, self.weight, self.loss, Penalty(), k=self.k,
+            fit_intercept=False, n_threads=1,
+        )  # fmt: skip
+        weight = self.total_weight / len(self.X)
+        return max(float(np.sum(zero.objective(np.zeros((self.k, 2))))) * weight, 1e-3)
 
     # ---- epochs -----------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._compiled import network
 from ._coordinates import column_means_and_variances
+from ._linear import LinearProblem
 from ._threads import blas_threads, one_blas_thread
 
 RATES = {"gd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01}  # of "auto"; 1e-3 for the others
@@ -259,6 +260,10 @@ class NetworkProblem:
         """Predictors of other rows, shape (m, k)."""
         return self.architecture.predict(X, theta.astype(self.X.dtype), self.n_threads)
 
+    def loss_of_nothing(self):
+        """Mean loss of predicting zero, at least 1e-3."""
+        return LinearProblem.loss_of_nothing(self)
+
     def end_epoch(self):
         self.gradient_norms.append(np.array(self._norms))
 
@@ -317,11 +322,10 @@ class NetworkProblem:
 
     def warn_of_vanished_gradients(self):
         """Layers that hardly learn: their gradients are next to nothing beside the largest layer's."""
-        norms = np.asarray(self.gradient_norms)
+        norms = np.array([norms for norms in self.gradient_norms if norms.any()])
         if len(norms) == 0 or len(self.architecture.sizes) < 3:
             return
-        largest = norms.max(axis=1, keepdims=True)
-        share = np.median(norms / np.where(largest > 0, largest, 1.0), axis=0)
+        share = np.median(norms / norms.max(axis=1, keepdims=True), axis=0)
         layer = int(np.argmin(share))
         if share[layer] < VANISHED:
             warnings.warn(

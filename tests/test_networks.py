@@ -1035,6 +1035,4 @@ def test_memory_beyond_weights_and_one_batch_stays_flat():
         tracemalloc.stop()
     assert peaks[0] < 0.5 * X.nbytes
     assert peaks[2] - peaks[1] < 1e5  # an epoch leaves nothing behind
-    assert (
-        peaks[1] - peaks[0] < 0.1 * 0.75 * X.nbytes
-    )  # X is not copied
+    assert peaks[1] - peaks[0] < 0.1 * 0.75 * X.nbytes  # X is not copied

@@ -175,3 +175,73 @@ def test_the_average_is_the_mean_of_the_iterates(data, solver, batch_size):
         model = GDRegressor(**params, average=start if start > 1 else True, max_iter=2).fit(data.X, data.y)
         expected = np.mean(iterates[start - 1 :], axis=0)
         assert_allclose(np.append(model.coef_, model.intercept_), expected, rtol=1e-9, atol=1e-12)
+
+
+def small_regression():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    return X, X[:, 0] + 0.1 * rng.normal(size=60)
+
+
+@pytest.mark.parametrize("hidden", [(), (5,)], ids=["linear", "network"])
+@pytest.mark.parametrize("before", ["gd", "momentum", "adagrad", "adam"])
+@pytest.mark.parametrize("after", ["gd", "nesterov", "rmsprop", "adamw"])
+def test_another_rule_begins_anew_from_the_weights_learned(hidden, before, after):
+    X, y = small_regression()
+    common = dict(hidden_layer_sizes=hidden, batch_size=10, learning_rate=1e-3, shuffle=False, random_state=0)
+    model = GDRegressor(solver=before, **common).partial_fit(X, y)
+    if hidden:
+        init = dict(coef_init=model.coefs_, intercept_init=model.intercepts_)
+    else:
+        init = dict(coef_init=model.coef_, intercept_init=model.intercept_)
+    expected = GDRegressor(solver=after, max_iter=1, tol=None, **common).fit(X, y, **init).predict(X)
+    model.set_params(solver=after).partial_fit(X, y)
+    assert_allclose(model.predict(X), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("hidden", [(), (5,)], ids=["linear", "network"])
+@pytest.mark.parametrize(
+    "change", [{"average": True}, {"average": False}, {"penalty": "l1"}, {"penalty": None}]
+)
+@pytest.mark.parametrize("solver", ["gd", "adam"])
+def test_parameters_may_change_between_calls(hidden, change, solver):
+    X, y = small_regression()
+    model = GDRegressor(
+        hidden_layer_sizes=hidden, solver=solver, batch_size=10, learning_rate=0.01, random_state=0,
+        average=not change.get("average", True),
+    )  # fmt: skip
+    for _ in range(3):
+        model.partial_fit(X, y)
+    before = model.score(X, y)
+    model.set_params(**change)
+    for _ in range(20):
+        model.partial_fit(X, y)
+    assert model.score(X, y) > before
+
+
+@pytest.mark.parametrize("hidden", [(), (5,)], ids=["linear", "network"])
+@pytest.mark.parametrize("solver", ["gd", "adam"])
+def test_chunks_may_change_their_precision(hidden, solver):
+    X, y = small_regression()
+    model = GDRegressor(
+        hidden_layer_sizes=hidden, solver=solver, batch_size=10, learning_rate=0.01, random_state=0
+    )
+    double = clone(model).partial_fit(X, y).partial_fit(X, y)
+    mixed = model.partial_fit(X, y).partial_fit(X.astype(np.float32), y)
+    assert_allclose(mixed.predict(X), double.predict(X), rtol=1e-3, atol=1e-4)
+
+
+def test_a_warm_start_goes_on_from_the_weights_whatever_the_coordinates_were():
+    X, y = small_regression()
+    X = 50 * X + 300
+    model = GDRegressor(hidden_layer_sizes=(5,), random_state=0, warm_start=True, max_iter=100)
+    before = model.fit(X, y).predict(X)
+    model.set_params(learning_rate=1e-12, solver="gd", max_iter=1, tol=None)
+    assert_allclose(model.fit(X, y).predict(X), before, rtol=1e-6, atol=1e-6)
+
+
+def test_a_warm_start_at_the_end_is_no_divergence():
+    X, y = small_regression()
+    model = GDRegressor(hidden_layer_sizes=(5,), alpha=0, random_state=0, warm_start=True, max_iter=30)
+    target = model.fit(X, y).predict(X)
+    assert_allclose(model.fit(X, target).predict(X), target, atol=0.5)
