@@ -110,6 +110,9 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
             objective = loss + problem.penalty_value(state.u)
         if not np.isfinite(objective) or not np.isfinite(state.u).all():
             raise DivergenceError
+        if not start:  # the perceptron starts at a loss of zero
+            start = objective - floor
+            scale = max(scale, start)
         if plan.hidden and objective - floor > 1e6 * scale:  # units that die of it come to a rest
             raise DivergenceError
         result.u = np.array(state.solution)
