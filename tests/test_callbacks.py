@@ -189,7 +189,7 @@ def test_an_interrupted_fit_keeps_the_weights_so_far(data, mode):
 def test_ctrl_c_ends_a_long_fit_within_a_second(Ours, mode):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50_000, 40))
-    y = X[:, 0] + rng.normal(size=len(X)) > 0
+    y = X[:, 0] + 0.25 * rng.normal(size=len(X)) > 0
     model = Ours(**{**MODES[mode], "max_iter": 10_000_000, "tol": None})
     pressed = []
 
@@ -207,5 +207,6 @@ def test_ctrl_c_ends_a_long_fit_within_a_second(Ours, mode):
     assert time.perf_counter() - pressed[0] < 1
     assert model.stop_reason_ == "interrupted"
     assert np.isfinite(model.coef_).all()
-    # single rows need some epochs to reach this: 1 gives 0.0 to 0.15, 10 give 0.24 (measured)
-    assert model.score(X, y) > (0.2 if model.n_iter_ >= 10 else -0.5)
+    # the optimum scores 0.60; three epochs of batches 0.49 to 0.54, 30 iterations of full batch 0.51 (measured)
+    if model.n_iter_ >= (30 if mode == "full batch" else 3):
+        assert model.score(X, y) > 0.4
