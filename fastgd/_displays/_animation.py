@@ -13,7 +13,7 @@ def animate_paths(display, *, frames, interval):
         raise ValueError(f"frames must be at least 2, got {frames}.")
     size = np.array([np.ptp(display.x), np.ptp(display.y)])
     balls, last = [], 0.0
-    for ax, name, number in display._paths:
+    for ax, name, number in display._drawn:
         way = display.paths[name][number]
         times = np.arange(len(way)) if display.times is None else display.times[name][number][: len(way)]
         balls.append((ax, way, times, display.lines_[name][number], display.ends_[name][number]))

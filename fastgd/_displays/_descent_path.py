@@ -1,20 +1,15 @@
 """DescentPathDisplay: a landscape of two parameters, and the ways that descents took through it."""
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.pipeline import Pipeline
 
 from ._animation import animate_paths
-from ._path_of_fit import objective_at, path_of_fit
+from ._drawing import colours_of_valleys, draw_landscape, short_number, thinned
+from ._linear_landscape import linear_landscape
 from ._style import FEW, check_matplotlib_support, colours, legend, new_axes
-from ._surface import contour_levels, make_grid, values_on_grid
-
-DRAWN = 5000  # points of a path that a picture can tell apart
+from ._surface import make_grid, until_infinite, values_on_grid
 
 
 class DescentPathDisplay:
@@ -32,6 +27,8 @@ class DescentPathDisplay:
         For each method, its paths, one for each start.
     times : dict of str to list of ndarray of shape (n_points,) or None, default=None
         When each point was reached, for :meth:`animate`; None counts points.
+    diverged : dict of str to list of bool or None, default=None
+        Which paths are those of a descent that diverged; they end in a cross.
     minimum : array-like of shape (2,) or None, default=None
         Marked by a star.
     axis_names : tuple of two str, default=("x[0]", "x[1]")
@@ -65,10 +62,12 @@ class DescentPathDisplay:
     """
 
     def __init__(
-        self, *, x, y, values, paths, times=None, minimum=None, axis_names=("x[0]", "x[1]"), value_name="f(x)"
-    ):
-        self.x, self.y, self.values, self.paths, self.times = x, y, values, paths, times
-        self.minimum, self.axis_names, self.value_name = minimum, axis_names, value_name
+        self, *, x, y, values, paths, times=None, diverged=None, minimum=None,
+        axis_names=("x[0]", "x[1]"), value_name="f(x)",
+    ):  # fmt: skip
+        self.x, self.y, self.values = x, y, values
+        self.paths, self.times, self.diverged, self.minimum = paths, times, diverged, minimum
+        self.axis_names, self.value_name = axis_names, value_name
 
     # ---- where the data come from -----------------------------------------------------------------
 
@@ -116,11 +115,16 @@ class DescentPathDisplay:
         both = jac is True
         values = values_on_grid(lambda p: fun(p, *args)[0] if both else fun(p, *args), x, y)
         common = {"args": args, "jac": jac, "learning_rate": learning_rate, "max_iter": max_iter}
-        paths = {}
+        paths, diverged = {}, {}
         for name, own in _methods(solver).items():
             settings = {**common, **(options or {}), **own, "record_path": True}
-            paths[name] = [_finite(gradient_descent(fun, start, **settings).path) for start in starts]
-        display = cls(x=x, y=y, values=values, paths=paths, axis_names=axis_names, value_name=value_name)
+            results = [gradient_descent(fun, start, **settings) for start in starts]
+            paths[name] = [until_infinite(result.path) for result in results]
+            diverged[name] = [result.status == 2 for result in results]
+        display = cls(
+            x=x, y=y, values=values, paths=paths, diverged=diverged, axis_names=axis_names,
+            value_name=value_name,
+        )  # fmt: skip
         return display.plot(ax=ax, **kwargs)
 
     @classmethod
@@ -173,46 +177,14 @@ class DescentPathDisplay:
             estimators = list(estimators.values())
         elif not isinstance(estimators, (list, tuple)):
             estimators = [estimators]
-        if not estimators:
-            raise ValueError("There is no estimator to draw.")
-        tables = [_last_step(estimator, X, y) for estimator in estimators]
-        found = [path_of_fit(last, table, y, **(fit_params or {})) for last, table in tables]
-        for (last, _), path in zip(tables, found, strict=True):
-            if path.problem.d + bool(last.fit_intercept) != 2:
-                raise ValueError(
-                    f"A surface has two parameters; this model has {path.problem.d} coefficients and "
-                    f"{'an' if last.fit_intercept else 'no'} intercept. Give X one column, or two and "
-                    "fit_intercept=False."
-                )
-        names = _unique(_batches(path) for path in found) if names is None else list(names)
-        if len(names) != len(found):
-            raise ValueError(f"names has {len(names)} entries for {len(found)} estimators.")
-        names = [
-            name + (" (diverged)" if path.model is None else "")
-            for name, path in zip(names, found, strict=True)
-        ]
-        ways = [_finite(np.array(path.points)[:, :2]) for path in found]
-        problem = found[0].problem
-        minimum = _minimum(*tables[0], y, fit_params or {})
-        if bounds is None:
-            kept = [way for way, path in zip(ways, found, strict=True) if path.model is not None]
-            kept += [way[:1] for way in ways] + ([] if minimum is None else [minimum[None]])
-            bounds = _room_for(np.concatenate(kept))
-        x, y_axis = make_grid(bounds, resolution)
-        grid = np.stack(np.meshgrid(x, y_axis), axis=-1).reshape(-1, 2)
-        thetas = grid if problem.fit_intercept else np.column_stack([grid, np.zeros(len(grid))])
-        values = objective_at(problem, thetas)
-        _check_same_surface([path.problem for path in found], thetas)
-        display = cls(
-            x=x, y=y_axis, values=values.reshape(resolution, resolution),
-            paths={name: [way] for name, way in zip(names, ways, strict=True)},
-            times={name: [np.array(path.epochs)] for name, path in zip(names, found, strict=True)},
-            minimum=minimum, value_name="objective",
-            axis_names=_parameter_names(tables[0][1], problem) if axis_names is None else axis_names,
-        )  # fmt: skip
+        landscape = linear_landscape(
+            estimators, X, y, fit_params or {}, names=names, bounds=bounds, resolution=resolution
+        )
+        if axis_names is not None:
+            landscape["axis_names"] = axis_names
         if side_by_side is None:
-            side_by_side = len(found) > 1 and ax is None
-        return display.plot(ax=ax, side_by_side=side_by_side, **kwargs)
+            side_by_side = len(estimators) > 1 and ax is None
+        return cls(**landscape).plot(ax=ax, side_by_side=side_by_side, **kwargs)
 
     # ---- pictures ---------------------------------------------------------------------------------
 
@@ -249,28 +221,33 @@ class DescentPathDisplay:
             raise ValueError(f'color_by must be "auto", "method" or "valley", got {color_by!r}.')
         axes = self._axes(ax, kind, side_by_side)
         self.kind_, self.ax_ = kind, np.array(axes) if side_by_side else axes[0]
-        self.surface_ = [self._landscape(a, kind, n_levels, surface_kw or {}) for a in axes]
+        self.surface_ = [draw_landscape(self, a, n_levels, surface_kw or {}) for a in axes]
         self._height = RegularGridInterpolator((self.x, self.y), self.values.T, bounds_error=False)
-        self.lines_, self.ends_, self._paths, n_labels = {}, {}, [], 0
+        self.lines_, self.ends_, self._drawn, n_labels = {}, {}, [], 0
         for number, (name, ways) in enumerate(self.paths.items()):
             target = axes[number if side_by_side else 0]
-            for way, colour, label in self._styled(number, name, ways, color_by):
+            if color_by == "valley" or (color_by == "auto" and len(self.paths) == 1 and len(ways) > 1):
+                styles = colours_of_valleys(self, name)
+            else:
+                colour = colours(len(self.paths))[number]
+                styles = [(colour, None if i else name) for i in range(len(ways))]
+            for i, (colour, label) in enumerate(styles):
                 n_labels += label is not None
-                self._draw_path(target, name, way, colour, None if side_by_side else label, line_kw or {})
+                self._draw_path(target, name, i, colour, None if side_by_side else label, line_kw or {})
             if side_by_side:
-                target.set_title(name, fontsize="medium")
-                if kind == "contour":
-                    target.label_outer()
+                lost = self.diverged is not None and all(self.diverged[name])
+                target.set_title(f"{name} (diverged)" if lost else name, fontsize="medium")
+        if side_by_side and ax is None and kind == "contour":
+            _label_edges(axes)
         if self.minimum is not None:
             for a in axes:
-                self._marks(
-                    a, [self.minimum], marker="*", color="k", markersize=14, zorder=3.5, label="minimum"
-                )
+                star = {"marker": "*", "color": "k", "markersize": 14, "zorder": 3.5}
+                self._marks(a, [self.minimum], label="minimum", **star)
         self.colorbar_ = None
         if colorbar:
             shrink = {"shrink": 0.7, "pad": 0.1} if kind == "surface" else {}
             self.colorbar_ = self.figure_.colorbar(
-                self.surface_[-1], ax=axes, label=self.value_name, format=_number, **shrink
+                self.surface_[-1], ax=axes, label=self.value_name, format=short_number, **shrink
             )
         beside = {"loc": "upper left"} if kind == "surface" else {}
         self.legend_ = None if side_by_side else legend(axes[0], min(n_labels, FEW), **beside)
@@ -306,8 +283,7 @@ class DescentPathDisplay:
         n = len(self.paths) if side_by_side else 1
         projection = {"projection": "3d"} if kind == "surface" else {}
         if ax is None:
-            columns = min(n, 3)
-            rows = -(-n // columns)
+            rows, columns = _rows_and_columns(n)
             size = (6.4, 5.0) if n == 1 else (3.4 * columns + 1.2, 3.6 * rows)
             share = {} if kind == "surface" else {"sharex": True, "sharey": True}
             self.figure_, axes = new_axes(
@@ -326,70 +302,20 @@ class DescentPathDisplay:
         self.figure_, _ = new_axes(self, "plot", axes[0])
         return axes
 
-    def _landscape(self, ax, kind, n_levels, surface_kw):
-        from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
-
-        levels = contour_levels(self.values, n_levels)
-        if len(levels) < 2:  # a flat function
-            levels = levels[0] + np.array([-0.5, 0.5])
-        grey = LinearSegmentedColormap.from_list("valleys", ["#fdfdfd", "#a2a2a2"])
-        if kind == "surface":
-            style = {"cmap": "viridis", "norm": BoundaryNorm(levels, 256), "alpha": 0.55, "linewidth": 0}
-            ax.computed_zorder = False  # paths lie on the surface, not under it
-            grid = np.meshgrid(self.x, self.y)
-            made = ax.plot_surface(*grid, self.values, **{**style, "rcount": 80, "ccount": 80, **surface_kw})
-        else:
-            style = {"levels": levels, "cmap": grey, "norm": BoundaryNorm(levels, 256)}
-            made = ax.contourf(self.x, self.y, self.values, **{**style, **surface_kw})
-            ax.contour(self.x, self.y, self.values, levels=levels, colors="0.45", linewidths=0.4)
-        ax.set(
-            xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]),
-            xlabel=self.axis_names[0], ylabel=self.axis_names[1],
-        )  # fmt: skip
-        return made
-
-    def _styled(self, number, name, ways, color_by):
-        """(path, colour, label) of a method; the label only where the legend is to have an entry."""
-        if color_by == "valley" or (color_by == "auto" and len(self.paths) == 1 and len(ways) > 1):
-            valleys = self._valleys(ways)
-            order = sorted(set(valleys), key=valleys.index)
-            palette = dict(zip(order, colours(len(order)), strict=True))
-            for i, (way, valley) in enumerate(zip(ways, valleys, strict=True)):
-                n, at = valleys.count(valley), ways[valleys.index(valley)][-1]
-                where = f"({at[0]:.3g}, {at[1]:.3g})" if valley >= 0 else "out of sight"
-                label = f"{n} start{'s' * (n > 1)} to {where}" if valleys.index(valley) == i else None
-                yield way, palette[valley], label
-            return
-        colour = colours(len(self.paths))[number]
-        for i, way in enumerate(ways):
-            yield way, colour, name if i == 0 else None
-
-    def _valleys(self, ways):
-        """Which paths end in the same place: a number for each, -1 for those that left the picture."""
-        size = np.array([self.x[-1] - self.x[0], self.y[-1] - self.y[0]])
-        centres, numbers = [], []
-        for way in ways:
-            end = way[-1]
-            if not (self.x[0] <= end[0] <= self.x[-1] and self.y[0] <= end[1] <= self.y[-1]):
-                numbers.append(-1)
-                continue
-            near = [i for i, c in enumerate(centres) if np.linalg.norm((end - c) / size) < 0.03]
-            if not near:
-                centres.append(end)
-            numbers.append(near[0] if near else len(centres) - 1)
-        return numbers
-
-    def _draw_path(self, ax, name, way, colour, label, line_kw):
+    def _draw_path(self, ax, name, number, colour, label, line_kw):
         from matplotlib.patheffects import Normal, Stroke
 
+        way = self.paths[name][number]
         halo = [Stroke(linewidth=2.8, foreground="white", alpha=0.7), Normal()]
         style = {"color": colour, "linewidth": 1.3, "label": label, "path_effects": halo, "zorder": 3}
-        line = ax.plot(*self._on(ax, _thinned(way)), **{**style, **line_kw})[0]
+        line = ax.plot(*self._on(ax, thinned(way)), **{**style, **line_kw})[0]
         self._marks(ax, way[:1], marker="o", markerfacecolor="white", markeredgecolor=colour, markersize=4)
-        end = self._marks(ax, way[-1:], marker="o", color=colour, markeredgecolor="white", markersize=7)
+        diverged = self.diverged is not None and self.diverged[name][number]
+        end = {"marker": "X" if diverged else "o", "markersize": 9 if diverged else 7}
+        end = self._marks(ax, way[-1:], color=colour, markeredgecolor="white", **end)
         self.lines_.setdefault(name, []).append(line)
         self.ends_.setdefault(name, []).append(end)
-        self._paths.append((ax, name, len(self.lines_[name]) - 1))
+        self._drawn.append((ax, name, number))
 
     def _marks(self, ax, points, **style):
         return ax.plot(*self._on(ax, np.asarray(points)), **{"linestyle": "", "zorder": 4, **style})[0]
@@ -403,9 +329,6 @@ class DescentPathDisplay:
         return np.where(np.isfinite(z), x, np.nan), np.where(np.isfinite(z), y, np.nan), z
 
 
-# ---- what from_function and from_estimator ask ----------------------------------------------------
-
-
 def _methods(solver):
     """Name to parameters of gradient_descent."""
     if isinstance(solver, str):
@@ -415,82 +338,18 @@ def _methods(solver):
     return {name: {"solver": name} for name in solver}
 
 
-def _number(value, position=None):
-    """Of a colour bar: four digits, exponents only where they are needed."""
-    if value == 0 or 1e-3 <= abs(value) < 1e6:
-        return np.format_float_positional(value, precision=4, fractional=False, trim="-")
-    return f"{value:.2e}"
+def _rows_and_columns(n):
+    columns = n if n <= 3 else int(np.ceil(np.sqrt(n)))
+    return -(-n // columns), columns
 
 
-def _finite(path):
-    """A path up to where it ceases to be finite."""
-    path = np.asarray(path, dtype=float)
-    bad = ~np.isfinite(path).all(axis=1)
-    return path[: max(int(np.argmax(bad)), 1)] if bad.any() else path
-
-
-def _thinned(way):
-    """At most some thousand points of a long path, the last one among them."""
-    if len(way) <= DRAWN:
-        return way
-    return way[np.unique(np.linspace(0, len(way) - 1, DRAWN).astype(int))]
-
-
-def _last_step(estimator, X, y):
-    """The estimator that descends, and X as it receives it."""
-    if isinstance(estimator, Pipeline):
-        transformers = estimator[:-1]
-        return estimator[-1], clone(transformers).fit_transform(X, y) if len(transformers.steps) else X
-    return estimator, X
-
-
-def _batches(path):
-    if not path.by_batches or path.batch_size == len(path.problem.X):
-        return "batch"
-    return "stochastic" if path.batch_size == 1 else f"mini-batches of {path.batch_size}"
-
-
-def _unique(names):
-    names = list(names)
-    return [f"{n} {names[: i + 1].count(n)}" if names.count(n) > 1 else n for i, n in enumerate(names)]
-
-
-def _room_for(points):
-    low, high = points.min(axis=0), points.max(axis=0)
-    room = np.where(high > low, 0.12 * (high - low), np.maximum(np.abs(high), 1.0))
-    return np.column_stack([low - room, high + room])
-
-
-def _parameter_names(X, problem):
-    columns = getattr(X, "columns", None)
-    names = ["weight"] if problem.fit_intercept else ["weight 1", "weight 2"]
-    if columns is not None:
-        names = [f"weight of {column}" for column in columns]
-    return (names[0], "intercept") if problem.fit_intercept else tuple(names)
-
-
-def _check_same_surface(problems, thetas):
-    """Different losses, penalties or rows are different landscapes."""
-    probes = thetas[:: max(1, len(thetas) // 7)]
-    reference = objective_at(problems[0], probes)
-    for number, problem in enumerate(problems[1:], start=1):
-        if not np.allclose(objective_at(problem, probes), reference, rtol=1e-6, equal_nan=True):
-            raise ValueError(
-                f"Estimator {number} has another objective than the first one (loss, penalty, alpha, "
-                "transformers, or rows held out): they descend on different surfaces. Draw each by itself."
-            )
-
-
-def _minimum(estimator, X, y, fit_params):
-    """Where the objective is least, shape (2,), or None where that is not known."""
-    exact = clone(estimator).set_callbacks().set_params(
-        solver="auto", batch_size="auto", learning_rate="auto", preconditioner="auto", average=False,
-        clip_norm=None, max_iter=10_000, tol=1e-6, early_stopping=False, verbose=0,
-    )  # fmt: skip
-    if estimator.loss == "perceptron" or estimator.early_stopping:
-        return None
-    weight = {"sample_weight": fit_params["sample_weight"]} if "sample_weight" in fit_params else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # then no minimum is marked
-        path = path_of_fit(exact, X, y, **weight)
-    return None if path.model is None or path.model.stop_reason_ != "converged" else path.points[-1][:2]
+def _label_edges(axes):
+    """Labels only at the left, and where nothing is below."""
+    columns = _rows_and_columns(len(axes))[1]
+    for number, ax in enumerate(axes):
+        lowest = number + columns >= len(axes)
+        ax.tick_params(labelbottom=lowest, labelleft=number % columns == 0)
+        if not lowest:
+            ax.set_xlabel("")
+        if number % columns:
+            ax.set_ylabel("")

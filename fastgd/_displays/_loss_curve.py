@@ -178,8 +178,8 @@ def _descending_step(estimator):
     curve = getattr(estimator, "loss_curve_", None)
     if curve is None or not len(curve):
         raise TypeError(
-            f"{estimator!r} has no loss curve: loss_curve_ is written by estimators that descend step by step, "
-            "such as GDRegressor, GDClassifier, or MLPClassifier with solver 'sgd' or 'adam'."
+            f"{estimator!r} has no loss curve: loss_curve_ is written by estimators that descend step "
+            "by step, such as GDRegressor, GDClassifier, or MLPClassifier with solver 'sgd' or 'adam'."
         )
     return estimator
 

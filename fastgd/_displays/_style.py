@@ -1,4 +1,4 @@
-"""How the displays look: colours that most colour-blind readers tell apart, legends that do not hide lines."""
+"""How displays look: colours that colour-blind readers tell apart, legends that do not hide lines."""
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support

@@ -53,3 +53,10 @@ def contour_levels(values, n=20):
         raise ValueError("fun is nowhere finite within the bounds.")
     levels = np.quantile(finite, np.linspace(0, 1, n + 1) ** 2)
     return np.unique(levels)
+
+
+def until_infinite(path):
+    """A path up to where it ceases to be finite."""
+    path = np.asarray(path, dtype=float)
+    bad = ~np.isfinite(path).all(axis=1)
+    return path[: max(int(np.argmax(bad)), 1)] if bad.any() else path
