@@ -58,7 +58,7 @@ class DescentPathDisplay:
     ...     "batch": GDRegressor(batch_size="full", learning_rate=0.5, **steps),
     ...     "stochastic": GDRegressor(batch_size=1, learning_rate=0.01, **steps),
     ... }
-    >>> display = DescentPathDisplay.from_estimator(models, 20 * X[:, [2]], y)  # doctest: +SKIP
+    >>> display = DescentPathDisplay.from_estimator(models, 20 * X[:, [2]], y)
     """
 
     def __init__(

@@ -62,8 +62,8 @@ class LearningRateDisplay:
     >>> from fastgd.inspection import LearningRateDisplay
     >>> X, y = load_diabetes(return_X_y=True)
     >>> model = GDRegressor(solver="gd", tol=None, max_iter=100)
-    >>> search = GridSearchCV(model, {"learning_rate": np.logspace(-1, 1, 7)}).fit(X, y)
-    >>> display = LearningRateDisplay.from_estimator(search)  # doctest: +SKIP
+    >>> search = GridSearchCV(model, {"learning_rate": np.logspace(-2, 0, 5)}).fit(X, y)
+    >>> display = LearningRateDisplay.from_estimator(search)
     """
 
     def __init__(

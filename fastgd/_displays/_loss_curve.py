@@ -50,7 +50,7 @@ class LossCurveDisplay:
     ...     f"rate {rate}": GDRegressor(solver="gd", learning_rate=rate, tol=None, max_iter=200).fit(X, y)
     ...     for rate in (0.1, 1.0)
     ... }
-    >>> display = LossCurveDisplay.from_estimator(models)  # doctest: +SKIP
+    >>> display = LossCurveDisplay.from_estimator(models)
     """
 
     def __init__(self, *, loss_curves, validation_scores=None, names=None, units=None):
