@@ -21,7 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from fastgd._displays._path_of_fit import path_of_fit  # noqa: E402
-from fastgd._displays._surface import contour_levels, values_on_grid  # noqa: E402
+from fastgd._displays._surface import contour_levels, until_infinite, values_on_grid  # noqa: E402
 from fastgd.inspection import DescentPathDisplay  # noqa: E402
 
 
@@ -128,6 +128,14 @@ def test_mini_batch_path_is_the_textbook_over_the_shuffled_rows(data):
             theta = theta - 0.1 * slope
             points.append(theta)
     assert_allclose(path.points, points, rtol=1e-10)
+
+
+def test_path_of_averaged_descent_is_that_of_the_averages(data):
+    model = GDRegressor(batch_size=10, learning_rate=0.05, max_iter=2, tol=None, random_state=0)
+    plain = np.array(path_of_fit(model, data.X[:, :1], data.y).points)
+    averaged = np.array(path_of_fit(clone(model).set_params(average=True), data.X[:, :1], data.y).points)
+    means = np.cumsum(plain[1:], axis=0) / np.arange(1, 31)[:, None]
+    assert_allclose(averaged[1:], means, rtol=1e-10)
 
 
 def test_path_starts_where_fit_was_told_to(data):
@@ -337,8 +345,25 @@ def test_flat_functions_and_undefined_regions_are_drawn(fun, kind):
 def test_levels_are_dense_in_the_valley():
     values = values_on_grid(rosen, np.linspace(-2, 2, 60), np.linspace(-1, 3, 60))
     levels = contour_levels(values, 10)
-    assert np.all(np.diff(np.diff(levels)) > 0)
-    assert levels[0] == values.min() and levels[-1] == values.max()
+    share_below = [np.mean(values <= level) for level in levels]
+    assert_allclose(share_below, (np.arange(11) / 10) ** 2, atol=1e-3)
+
+
+def test_a_path_is_cut_where_it_ceases_to_be_finite():
+    way = np.array([[1.0, 2.0], [3.0, 4.0], [np.inf, 1.0], [0.0, 0.0]])
+    assert_array_equal(until_infinite(way), way[:2])
+    assert_array_equal(until_infinite(way[3:]), way[3:])
+
+
+def test_a_lost_ball_lies_in_no_valley_wherever_it_was_seen_last():
+    x = np.linspace(-1, 1, 5)
+    ways = [np.array([[0.5, 0.5], [0.0, 0.0]])] * 2
+    paths, values = {"gd": ways}, np.add.outer(x**2, x**2)
+    display = DescentPathDisplay(x=x, y=x, values=values, paths=paths, diverged={"gd": [False, True]}).plot()
+    assert [t.get_text() for t in display.legend_.get_texts()] == [
+        "1 start to (0, 0)",
+        "1 start out of sight",
+    ]
 
 
 @pytest.mark.parametrize(
