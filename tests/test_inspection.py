@@ -116,6 +116,7 @@ def test_validation_scores_stand_below_in_the_colours_of_their_curves(fits):
 def test_x_axis_says_what_a_step_is(fits, name, unit):
     display = LossCurveDisplay.from_estimator(getattr(fits, name), validation=False)
     assert display.ax_.get_xlabel() == unit
+    assert_array_equal(display.ax_.get_xticks() % 1, 0)
     assert display.legend_ is None
 
 

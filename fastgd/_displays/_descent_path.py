@@ -8,7 +8,7 @@ from scipy.interpolate import RegularGridInterpolator
 from ._animation import animate_paths
 from ._drawing import colours_of_valleys, draw_landscape, short_number, thinned
 from ._linear_landscape import linear_landscape
-from ._style import FEW, check_matplotlib_support, colours, legend, new_axes
+from ._style import check_matplotlib_support, colours, legend, new_axes
 from ._surface import make_grid, until_infinite, values_on_grid
 
 
@@ -249,8 +249,10 @@ class DescentPathDisplay:
             self.colorbar_ = self.figure_.colorbar(
                 self.surface_[-1], ax=axes, label=self.value_name, format=short_number, **shrink
             )
-        beside = {"loc": "upper left"} if kind == "surface" else {}
-        self.legend_ = None if side_by_side else legend(axes[0], min(n_labels, FEW), **beside)
+        above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False}
+        n_entries = n_labels + (self.minimum is not None)
+        columns = 2 if n_entries in (2, 4) else 3
+        self.legend_ = None if side_by_side else legend(axes[0], 1, ncols=columns, **above)
         return self
 
     def animate(self, ax=None, *, frames=60, interval=80, **kwargs):

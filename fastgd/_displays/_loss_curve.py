@@ -144,6 +144,8 @@ class LossCurveDisplay:
         if yscale == "auto":
             yscale = "log" if wide_range(self.loss_curves) else "linear"
         self.ax_.set(xscale=xscale, yscale=yscale, ylabel="objective")
+        if xscale == "linear":
+            self.ax_.xaxis.get_major_locator().set_params(integer=True)
         self.legend_ = legend(self.ax_, n)
         x_label = " or ".join(dict.fromkeys(self.units))
         self.validation_ax_ = self.validation_lines_ = None
