@@ -5,8 +5,9 @@
 On its way back, the gradient is multiplied with a weight matrix and the slopes of the activation in every
 layer. Weights of standard deviation 0.5 / sqrt(n_inputs) shrink it twenty times over: the first layers get
 nothing, and nothing is learned. Weights of 2 / sqrt(n_inputs) let it grow, in the first layers most: long
-steps throw the weights about. Cures: weights that keep its size (Glorot's for tanh, He's for relu, both the default), batch
-normalisation, which restores the size of what each layer sees, and clipping, which bounds the step.
+steps throw the weights about. Cures: weights that keep its size (Glorot's for tanh, He's for relu, both the
+default), batch normalisation, which restores the size of what each layer sees, and clipping, which bounds
+the step.
 """
 
 import sys
@@ -52,9 +53,7 @@ def main(directory):
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
     models, norms = {}, {}
-    print(
-        f"{'':32} gradient at the start of the    accuracy\n{'':32} first layer    last layer       after 20 passes"
-    )
+    print(f"{'':32} gradient: first layer    last layer   accuracy")
     for name, (gain, rate, more) in CASES.items():
         model = GDClassifier(hidden_layer_sizes=HIDDEN, solver="momentum", tol=None, random_state=0, **more)
         with warnings.catch_warnings(record=True) as heard:
@@ -69,9 +68,7 @@ def main(directory):
             print(f"    fastgd warned: {heard[-1].message}")
     display = LossCurveDisplay.from_estimator(models, ax=right)
     for (name, norm), line in zip(norms.items(), display.lines_, strict=True):
-        left.semilogy(
-            np.arange(1, len(norm) + 1), norm, "o-", color=line.get_color(), markersize=4, label=name
-        )
+        left.semilogy(range(1, len(norm) + 1), norm, "o-", color=line.get_color(), markersize=4)
     left.set_xticks(range(1, len(HIDDEN) + 2, 4))
     left.set(xlabel="layer, from the input to the output", ylabel="norm of the gradient at the start")
     figure.savefig(directory / "deep_tanh_gradients.png", dpi=120)
