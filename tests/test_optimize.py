@@ -134,15 +134,22 @@ def test_spectral_steps_take_no_more_evaluations_than_conjugate_gradients_on_a_q
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
 def test_automatic_rates_do_not_depend_on_the_scale_of_the_function(solver, scale):
     function = FUNCTIONS["quadratic 1e2"]
-    result = gradient_descent(
-        lambda x: scale * function.f(x), function.start, jac=lambda x: scale * function.gradient(x),
-        solver=solver, tol=1e-5 * scale,
-    )  # fmt: skip
-    assert result.success, result.message
-    assert_allclose(result.x, function.minima[0], atol=1e-4)
+
+    def descend(scale):
+        return gradient_descent(
+            lambda x: scale * function.f(x), function.start, jac=lambda x: scale * function.gradient(x),
+            solver=solver, tol=1e-5 * scale,
+        )  # fmt: skip
+
+    scaled, plain = descend(scale), descend(1.0)
+    assert scaled.success, scaled.message
+    if solver in ("gd", "momentum", "nesterov"):  # the others add 1e-8 to the root of squared gradients
+        assert_array_equal(scaled.x, plain.x)
+        assert (scaled.nit, scaled.nfev) == (plain.nit, plain.nfev)
+    assert_allclose(scaled.x, function.minima[0], atol=1e-4)
 
 
 def test_automatic_steps_of_gd_and_its_path_go_down_in_the_end(data=FUNCTIONS["rosenbrock"]):
@@ -437,12 +444,13 @@ def test_a_wrong_gradient_is_suspected(solver):
 
 
 def test_rounding_of_the_function_does_not_stop_the_descent():
-    """1e6 + f: differences of values say nothing below 1e-10, gradients still do."""
+    """A value that knows ten digits: its differences say nothing near the minimum, gradients still do."""
     function = FUNCTIONS["quadratic 1e2"]
     for solver in SOLVERS[:3]:
         result = gradient_descent(
-            lambda x: 1e6 + function.f(x), function.start, jac=function.gradient, solver=solver, tol=1e-8
-        )
+            lambda x: 1e6 + function.f(x) + 3e-10 * np.sin(1e12 * x.sum()), function.start,
+            jac=function.gradient, solver=solver, tol=1e-8,
+        )  # fmt: skip
         assert result.success, result.message
         assert_allclose(result.x, function.minima[0], atol=1e-7)
 
