@@ -196,8 +196,10 @@ class Function:
         """As float (or ndarray of shape (k,)), or as a new float64 array of the shape of x."""
         name = "fun" if kind == VALUE else "the gradient"
         expected = x.shape[:-1] if kind == VALUE else x.shape
+        if isinstance(answer, float) and not expected:
+            return float(answer)
         array = as_float64(answer, name)
-        if array.size != np.prod(expected, dtype=int):
+        if array.shape != expected and array.size != np.prod(expected, dtype=int):
             shape = f"shape {expected}" if expected else "a number"
             raise ValueError(f"{name} at x of shape {x.shape} must be {shape}, got shape {array.shape}.")
         if not expected:
