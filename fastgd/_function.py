@@ -16,17 +16,20 @@ class Box:
 
     def __init__(self, bounds, n):
         self.unbounded = bounds is None
-        if self.unbounded:
-            bounds = Bounds(-np.inf, np.inf)
-        elif not isinstance(bounds, Bounds):
-            pairs = np.array([(-np.inf if a is None else a, np.inf if b is None else b) for a, b in bounds])
-            bounds = Bounds(*np.reshape(pairs, (-1, 2)).T)
         try:
-            self.lower, self.upper = (
-                np.array(np.broadcast_to(side, n), np.float64) for side in (bounds.lb, bounds.ub)
-            )
-        except ValueError:
-            raise ValueError(f"bounds must have one (min, max) for each of the {n} variables.") from None
+            if self.unbounded:
+                sides = -np.inf, np.inf
+            elif isinstance(bounds, Bounds):
+                sides = bounds.lb, bounds.ub
+            else:
+                pairs = [(-np.inf if a is None else a, np.inf if b is None else b) for a, b in bounds]
+                sides = np.reshape(pairs, (n, 2)).T
+            self.lower, self.upper = (np.array(np.broadcast_to(side, n), np.float64) for side in sides)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"bounds must be scipy.optimize.Bounds or a (min, max) for each of the {n} variables, "
+                f"got {bounds!r}."
+            ) from None
         if not np.all(self.lower <= self.upper):  # so NaN is refused too
             raise ValueError(f"Every lower bound must be at most its upper one, got {bounds}.")
 
@@ -193,20 +196,28 @@ class Function:
         """As float (or ndarray of shape (k,)), or as a new float64 array of the shape of x."""
         name = "fun" if kind == VALUE else "the gradient"
         expected = x.shape[:-1] if kind == VALUE else x.shape
-        array = np.asarray(answer)
-        if array.dtype.kind not in "fiub":
-            try:
-                array = array.astype(np.float64) if array.dtype.kind == "O" else None
-            except (TypeError, ValueError):
-                array = None
-            if array is None:
-                raise TypeError(f"{name} must be real numbers, got {type(answer).__name__}: {answer!r}.")
-        if array.size != np.prod(expected, dtype=int):
+        if isinstance(answer, float) and not expected:
+            return float(answer)
+        array = as_float64(answer, name)
+        if array.shape != expected and array.size != np.prod(expected, dtype=int):
             shape = f"shape {expected}" if expected else "a number"
             raise ValueError(f"{name} at x of shape {x.shape} must be {shape}, got shape {array.shape}.")
         if not expected:
             return float(array.reshape(()))
-        return np.array(array, np.float64).reshape(expected)
+        return array.reshape(expected)
+
+
+def as_float64(answer, name):
+    """A new array of real numbers; what else there is is refused."""
+    array = np.asarray(answer)
+    try:
+        if array.dtype.kind == "O":  # astype would make NaN of None
+            return np.array([float(element) for element in array.flat]).reshape(array.shape)
+        if array.dtype.kind in "fiub":
+            return np.array(array, np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{name} must be real numbers, got {type(answer).__name__}: {answer!r}.")
 
 
 def _make_vjp():

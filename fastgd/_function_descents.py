@@ -236,6 +236,7 @@ def _search(x, value, gradient, rule, trace, rate, highest):
     if trace.slope == 0:  # tol=None does not stop here
         trace.status = CONVERGED
         return None
+    slack, trial = ROUNDING * abs(highest), rate
     for _ in range(TRIALS):
         with np.errstate(all="ignore"):
             x_new, slots = rule.step(x, gradient, rate, trace.box)
@@ -248,7 +249,9 @@ def _search(x, value, gradient, rule, trace, rate, highest):
         shrink = 0.1
         if np.isfinite(promised):
             value_new = yield VALUE, x_new
-            if value_new <= highest + ARMIJO * promised + ROUNDING * abs(highest):
+            if rate < 1e-3 * trial:
+                slack = 0.0  # rounding is not what holds it up
+            if value_new <= highest + ARMIJO * promised + slack:
                 gradient_new = yield GRADIENT, x_new
                 if np.isfinite(value_new) and np.all(np.isfinite(gradient_new)):
                     return x_new, value_new, gradient_new, rate, slots

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 from scipy.optimize import OptimizeResult
 
-from ._function import Box, Function
+from ._function import Box, Function, as_float64
 from ._function_descents import CONVERGED, DIVERGED, MAX_ITER, STUCK, Trace, run
 from ._function_settings import Settings, message, prefix
 
@@ -245,16 +245,9 @@ def _result(settings, function, trace, i, numbered):
 
 def _checked_starts(starts):
     """As float64; one row per start."""
-    if starts.dtype.kind not in "fiub":
-        try:
-            starts = starts.astype(np.float64) if starts.dtype.kind == "O" else None
-        except (TypeError, ValueError):
-            starts = None
-        if starts is None:
-            raise TypeError("Starting points must be real numbers.")
+    starts = as_float64(starts, "Starting points")
     if not starts.shape[1]:
         raise ValueError("A starting point must have at least one coordinate, got none.")
-    starts = np.array(starts, np.float64)
     if not np.all(np.isfinite(starts)):
         raise ValueError(f"Starting points must be finite, got {starts}.")
     return starts
