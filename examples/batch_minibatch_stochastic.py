@@ -37,7 +37,7 @@ def paths(directory):
     axis_names = ("weight of the body mass index", "intercept")
     display = DescentPathDisplay.from_estimator(models, X, y, axis_names=axis_names)
     display.figure_.savefig(directory / "batch_minibatch_stochastic_paths.png", dpi=120)
-    animation = display.animate(frames=40, side_by_side=True)
+    animation = display.animate(frames=25, side_by_side=True)
     animation.save(directory / "batch_minibatch_stochastic.gif", writer="pillow", dpi=60)
     print("distance to the minimum, in units of the target, after one pass and after ten")
     for name, [way] in display.paths.items():

@@ -41,7 +41,7 @@ def show(directory):
     surface = many.plot(kind="surface")
     surface.ax_.view_init(elev=50, azim=-60)
     surface.figure_.savefig(directory / "landscape_surface.png", dpi=120)
-    many.animate(frames=40).save(directory / "landscape_with_balls.gif", writer="pillow", dpi=70)
+    many.animate(frames=25).save(directory / "landscape_with_balls.gif", writer="pillow", dpi=70)
 
     print("valley (x, y)        balls")
     ends = np.array([way[-1] for way in many.paths["gd"]])
