@@ -20,6 +20,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 
+from fastgd._displays import _linear_landscape  # noqa: E402
 from fastgd._displays._path_of_fit import path_of_fit  # noqa: E402
 from fastgd._displays._surface import contour_levels, until_infinite, values_on_grid  # noqa: E402
 from fastgd.inspection import DescentPathDisplay  # noqa: E402
@@ -166,7 +167,14 @@ def test_watching_a_diverging_descent_shows_how_it_left(data):
 
 @pytest.mark.parametrize(
     ("loss", "penalty", "columns"),
-    [("log_loss", "l2", 1), ("hinge", "l1", 2), ("modified_huber", "elasticnet", 1), ("log_loss", None, 2)],
+    [
+        ("log_loss", "l2", 1),
+        ("hinge", "l1", 2),
+        ("modified_huber", "elasticnet", 1),
+        ("log_loss", None, 2),
+        ("squared_error", "elasticnet", 1),
+        ("squared_error", "l2", 2),
+    ],
 )
 def test_surface_is_the_objective(data, loss, penalty, columns):
     X, alpha = data.X[:, :columns], 0.3
@@ -182,6 +190,14 @@ def test_surface_is_the_objective(data, loss, penalty, columns):
         model.coef_ = np.array([[p]] if columns == 1 else [[p, q]])
         model.intercept_ = np.array([q if columns == 1 else 0.0])
         assert_allclose(display.values[i, j], objective(model, X, data.binary, data.s), rtol=1e-12)
+
+
+def test_a_long_table_has_a_coarser_surface(data, monkeypatch):
+    X, y = data.X[:, :1], data.binary
+    monkeypatch.setattr(_linear_landscape, "LOSSES_EVALUATED", 50**2 * len(X))
+    assert DescentPathDisplay.from_estimator(GDClassifier(), X, y).values.shape == (50, 50)
+    assert DescentPathDisplay.from_estimator(GDClassifier(), X[:36], y[:36]).values.shape == (100, 100)
+    assert DescentPathDisplay.from_estimator(GDRegressor(), X, data.y).values.shape == (100, 100)
 
 
 def test_minimum_is_marked_where_the_objective_is_least(data):

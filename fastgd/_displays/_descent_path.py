@@ -129,7 +129,7 @@ class DescentPathDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimators, X, y, *, fit_params=None, bounds=None, resolution=100, names=None, axis_names=None,
+        cls, estimators, X, y, *, fit_params=None, bounds=None, resolution=None, names=None, axis_names=None,
         ax=None, side_by_side=None, **kwargs,
     ):  # fmt: skip
         """Draw the objective of a linear model of two parameters and the paths that `fit` takes.
@@ -150,8 +150,8 @@ class DescentPathDisplay:
             Of `fit`: ``sample_weight``, ``coef_init`` and ``intercept_init`` (where the ball starts), ...
         bounds : ((x_low, x_high), (y_low, y_high)) or None, default=None
             What to draw; None leaves room for all paths but those that diverge.
-        resolution : int, default=100
-            Points of the grid in each direction.
+        resolution : int or None, default=None
+            Points of the grid in each direction; None takes 100, and fewer for very many rows.
         names : list of str or None, default=None
             Of the estimators; by default the keys of a dict, else the sizes of their batches.
         axis_names : tuple of two str or None, default=None

@@ -10,6 +10,8 @@ from sklearn.pipeline import Pipeline
 from ._path_of_fit import objective_at, path_of_fit
 from ._surface import make_grid, until_infinite
 
+LOSSES_EVALUATED = 2e8  # in about two seconds
+
 
 def linear_landscape(estimators, X, y, fit_params, *, names, bounds, resolution):
     """What a DescentPathDisplay stores, as a dict; parameters as in its `from_estimator`."""
@@ -28,6 +30,8 @@ def linear_landscape(estimators, X, y, fit_params, *, names, bounds, resolution)
     if bounds is None:
         seen = [way if fit.model is not None else way[:1] for way, fit in zip(ways, fits, strict=True)]
         bounds = _room_for(np.concatenate(seen if minimum is None else [*seen, minimum[None]]))
+    if resolution is None:
+        resolution = _resolution(problem)
     axes = make_grid(bounds, resolution)
     grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
     thetas = grid if problem.fit_intercept else np.column_stack([grid, np.zeros(len(grid))])
@@ -45,6 +49,13 @@ def linear_landscape(estimators, X, y, fit_params, *, names, bounds, resolution)
     }
 
 
+def _resolution(problem):
+    """100 points each way, fewer where that takes more than some seconds; contours bear it."""
+    if problem.loss.kernel == "squared_error":  # its surface costs one pass over the data
+        return 100
+    return int(np.clip((LOSSES_EVALUATED / len(problem.X)) ** 0.5, 30, 100))
+
+
 def _last_step(estimator, X, y):
     """The estimator that descends, and X as it receives it."""
     if isinstance(estimator, Pipeline):
@@ -54,11 +65,12 @@ def _last_step(estimator, X, y):
 
 
 def _check_two_parameters(estimator, X):
-    n_coefficients = np.shape(X)[1] if np.ndim(X) == 2 else 0
+    shape = getattr(X, "shape", None) or np.shape(X)
+    n_coefficients = shape[1] if len(shape) == 2 else 0
     intercept = getattr(estimator, "fit_intercept", True)
     if n_coefficients + bool(intercept) != 2:
         raise ValueError(
-            f"A surface has two parameters: X of shape {np.shape(X)} with fit_intercept={intercept} is none. "
+            f"A surface has two parameters: X of shape {shape} with fit_intercept={intercept} is none. "
             "Give X one column, or two and fit_intercept=False."
         )
 

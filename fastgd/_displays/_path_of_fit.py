@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from .._base import BaseGD
 from .._exceptions import DivergenceError
-from .._linear import LinearProblem
+from .._linear import LinearProblem, QuadraticModel
 from .._plan import hidden_layers
 
 COLUMNS_AT_ONCE, NUMBERS_AT_ONCE = 200, 2_000_000  # points of a surface per pass over the data
@@ -135,15 +135,23 @@ def objective_at(problem, thetas):
     -------
     values : ndarray of shape (n_points,)
     """
+    thetas = np.ascontiguousarray(thetas, dtype=np.float64)
+    if problem.loss.kernel == "squared_error":
+        plain = _with_outputs(problem, 1)
+        model = QuadraticModel.gram_form(plain, np.zeros((1, problem.d + 1)))
+        return model.value_and_grad(thetas)[0] + problem.penalty.l1 * np.abs(thetas[:, :-1]).sum(axis=1)
     together = int(np.clip(NUMBERS_AT_ONCE // len(problem.X), 1, COLUMNS_AT_ONCE))
     values = []
     with np.errstate(over="ignore", invalid="ignore"):
         for first in range(0, len(thetas), together):
-            points = np.ascontiguousarray(thetas[first : first + together], dtype=np.float64)
-            many = LinearProblem(  # a point is an output of its own: X is read once for all
-                problem.X, np.repeat(problem.Y, len(points), axis=0), problem.weight, problem.loss,
-                problem.penalty, k=len(points), fit_intercept=problem.fit_intercept,
-                n_threads=problem.n_threads,
-            )  # fmt: skip
-            values.append(many.objective(points))
+            points = thetas[first : first + together]
+            values.append(_with_outputs(problem, len(points)).objective(points))
     return np.concatenate(values)
+
+
+def _with_outputs(problem, k):
+    """The same data and objective k times, in the columns as they are: X is read once for all outputs."""
+    return LinearProblem(
+        problem.X, np.repeat(problem.Y, k, axis=0), problem.weight, problem.loss, problem.penalty, k=k,
+        fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
+    )  # fmt: skip
