@@ -6,6 +6,8 @@ coordinates of `_coordinates.py`. Outputs that do not share a loss are separate 
 side: values come per group, a group being an output, or all of them where softmax couples them.
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from ._compiled import epochs, linear
@@ -15,6 +17,7 @@ from ._metrics import largest_eigenvalue, times
 from ._penalties import Penalty, soft_threshold
 
 _SQUARED = regression_loss("squared_error")
+NEGLIGIBLE = 0.2  # curvature of a row, as a share of the mean, below which it counts with its like
 SOFTMAX_LIMIT = 512  # parameters up to which the full Hessian of a softmax is formed
 
 
@@ -137,21 +140,26 @@ class LinearProblem:
 
     def hessian_bound(self, curvature):
         """curvature * X^T X / m + l2: at least the Hessian everywhere if the loss's is below."""
-        h = np.full(len(self.X), curvature) if self.weight is None else self.weight * float(curvature)
-        return self._add_ridge(self._gram(np.asarray(h, dtype=np.float64)))
+        return self._add_ridge(curvature * self._plain_gram)
+
+    @cached_property
+    def _plain_gram(self):
+        weight = np.ones(len(self.X)) if self.weight is None else self.weight.astype(np.float64)
+        return self._gram(weight)
 
     @property
     def small_softmax(self):
         """Whether the Hessian over all classes at once, of k (d + 1) rows, is cheap enough."""
         return self.loss.coupled and self.k * (self.d + 1) <= SOFTMAX_LIMIT
 
-    @property
-    def passes_per_hessian(self):
+    def passes_per_hessian(self, curvature):
         """What `local_hessians` costs, in passes over the data: measured, Gram matrices being BLAS's."""
         if not self.loss.coupled:
             return self.d / 32
-        grams = self.k * (self.k + 1) / 2 if self.small_softmax else self.k
-        return grams * self.d / 64
+        if self.small_softmax:
+            return self.k * (self.k + 1) / 2 * self.d / 64
+        H = curvature * (1 - curvature)
+        return float(np.mean(H >= NEGLIGIBLE * H.mean(axis=1, keepdims=True))) * self.k * self.d / 64
 
     def local_hessians(self, curvature):
         """Hessian at the point whose row curvatures (k, m) `value_and_grad` has told.
@@ -164,13 +172,23 @@ class LinearProblem:
         P, k, p = curvature.astype(np.float64), self.k, self.d + 1
         weight = 1.0 if self.weight is None else self.weight.astype(np.float64)
         if not self.small_softmax:
-            return [self._add_ridge(self._gram(weight * q * (1 - q))) for q in P]
+            return [self._add_ridge(self._main_gram(weight * q * (1 - q))) for q in P]
         hessian = np.empty((k, p, k, p))
         for c in range(k):
             hessian[c, :, c] = self._add_ridge(self._gram(weight * P[c] * (1 - P[c])))
             for other in range(c):
                 hessian[c, :, other] = hessian[other, :, c] = -self._gram(weight * P[c] * P[other])
         return [hessian.reshape(k * p, k * p)]
+
+    def _main_gram(self, h):
+        """Gram matrix of the rows that matter; those of little curvature count with their mean.
+
+        Of most classes a softmax is sure: then few rows make up the Hessian, and the rest is a small
+        multiple of what all rows have in common.
+        """
+        main = np.where(h >= NEGLIGIBLE * h.mean(), h, 0.0)
+        rest = (h.sum() - main.sum()) / self.total_weight
+        return self._gram(main) + rest * self._plain_gram
 
     def empty_curvature(self):
         return np.empty((self.k, len(self.X)), self.X.dtype)

@@ -131,12 +131,10 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     value, gradient = problem.value_and_grad(u, H)
     start = value
     base, damping = None, 1e-4
-    passes_per_metric = problem.passes_per_hessian
-    slack = 1 + min(10.0, 4 * passes_per_metric)  # for what the pairs will do better than they have done
     # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
     blocks_only = problem.loss.coupled and not (refresh and problem.small_softmax)
-    least_age = 30 if blocks_only else 0
-    pairs, fresh, trusted, age, calm, stalled = [], False, False, least_age, 0, 0
+    least_age = 10 if blocks_only else 0
+    pairs, fresh, trusted, age, calm, stalled = [], False, False, 0, 0, 0
 
     def theta():
         return problem.coordinates.to_theta(result.u)
@@ -147,12 +145,13 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
                 base = problem.hessian_bound(_mean_curvature(problem, H))
             metric = Gram([_damped(P, damping * base) for P in problem.local_hessians(H)])
             pairs, fresh, trusted, age = [], True, True, 0
+            least_age *= 3  # of what the blocks can tell, the first tells most
         direction = -_times_inverse_hessian(gradient, metric, pairs, group)
         slope = group(gradient * direction)
         gap = -slope[:, 0] / 2
         target = target_gap(problem, value, start, tol) if tol is not None else np.zeros_like(gap)
         if blocks_only:  # the estimate is a rough one, and the end is fast
-            target = 1e-3 * target
+            target = 1e-2 * target
         open_ = ((gap > target) | ((not trusted) & (gap > 0)))[:, None]
         calm = 0 if open_.any() else calm + 1
         result.gap = float(gap.sum())
@@ -193,8 +192,11 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
             passes_left = ahead / -np.log(min(contraction, 0.99)) if contraction > 0 else 0.0
         damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
         fresh, trusted, age = False, True, age + 1
-        if refresh and age > least_age and (tries > 1 or passes_left > passes_per_metric + slack):
-            metric = None
+        if refresh and age > least_age:
+            cost = problem.passes_per_hessian(H)
+            # slack for what the pairs will do better than they have done
+            if tries > 1 or passes_left > cost + 1 + min(10.0, 4 * cost):
+                metric = None
 
 
 def _backtrack(problem, u, direction, objective, slope, H, settled):
