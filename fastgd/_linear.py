@@ -13,7 +13,7 @@ import numpy as np
 from ._compiled import epochs, linear
 from ._coordinates import Coordinates
 from ._losses import regression_loss
-from ._metrics import largest_eigenvalue, times
+from ._metrics import largest_eigenvalue
 from ._penalties import Penalty, soft_threshold
 
 _SQUARED = regression_loss("squared_error")
@@ -265,42 +265,3 @@ class LinearProblem:
             )  # fmt: skip
         state.t += len(steps)
         return total[: self.n_groups].sum()
-
-
-class QuadraticModel:
-    """A problem by its value, gradient and Hessian at one point: its data are not read again.
-
-    With squared error the model is the problem (the Gram form): an iteration costs O(d^2) whatever the
-    number of rows, and the iterates are those of the matrix form up to rounding.
-
-    Parameters
-    ----------
-    problem : LinearProblem
-        Lends its penalty and coordinates.
-    centre : ndarray of shape (k, d + 1)
-    value, gradient : ndarrays of shapes (k,) and (k, d + 1)
-    hessians : list of ndarrays of shape (d + 1, d + 1)
-        One for all outputs, or one for each.
-    """
-
-    def __init__(self, problem, centre, value, gradient, hessians):
-        self.problem, self.centre = problem, centre
-        self.value, self.gradient, self.hessians = value, gradient, hessians
-
-    @classmethod
-    def gram_form(cls, problem, centre):
-        """The whole of a squared-error problem."""
-        hessian = problem.hessian_bound(1.0)
-        return cls(problem, centre, *problem.value_and_grad(centre), [hessian])
-
-    def __getattr__(self, name):
-        return getattr(self.problem, name)
-
-    def value_and_grad(self, u):
-        step = u - self.centre
-        H_step = times(self.hessians, step)
-        products = ((self.gradient + 0.5 * H_step) * step).sum(axis=1)
-        return self.value + products, self.gradient + H_step
-
-    def lipschitz(self, curvature=1.0, affordable=True):
-        return max(largest_eigenvalue(H) for H in self.hessians)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._exceptions import DivergenceError
-from ._linear import QuadraticModel
 from ._metrics import Diagonal, Gram
 from ._monitor import Silent
+from ._quadratic import QuadraticModel
 
 
 @dataclass
@@ -32,17 +32,26 @@ class Result:
 
 
 def target_gap(problem, objective, start, tol):
-    """Suboptimality per group at which to stop.
+    """Suboptimality per group at which to stop."""
+    share, absolute, tiny = tolerances(problem, start, tol)
+    excess = objective - problem.floor
+    return np.where(excess <= tiny, np.inf, np.maximum(share * excess, absolute))
+
+
+def tolerances(problem, start, tol):
+    """When to stop: a gap below share * excess of the objective, or below absolute, or an excess below tiny.
 
     Relative to the objective, but for what rounding hides of the objective where the descent began:
-    an exact fit has no relative suboptimality.
+    an exact fit has no relative suboptimality. tol=None: never.
     """
+    if tol is None:
+        return -np.inf, np.full(problem.n_groups, -np.inf), -np.inf
     rounding, share = (1e-14, tol**2) if problem.X.dtype == np.float64 else (1e-11, max(tol**2, 1e-8))
-    excess, scale = objective - problem.floor, start - problem.floor
-    target = np.maximum(share * excess, rounding * scale) + 1e-300
-    if problem.loss.target != "value":  # classes told apart: the minimum is at infinity
-        target = np.where(excess <= 1e-10, np.inf, target)
-    return target
+    absolute = np.broadcast_to(rounding * (start - problem.floor) + 1e-300, problem.n_groups)
+    tiny = (
+        1e-10 if problem.loss.target != "value" else -np.inf
+    )  # classes told apart: the minimum is at infinity
+    return share, np.ascontiguousarray(absolute), tiny
 
 
 def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explicit=False):
@@ -52,6 +61,11 @@ def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explici
     gap to the minimum is the squared length of the step in the metric P, divided by how much flatter
     than P the objective was along the last move.
     """
+    if isinstance(problem, QuadraticModel) and isinstance(metric, Diagonal) and monitor.quiet:
+        start = problem.objective(result.u)
+        limits = tolerances(problem, start, tol)
+        problem.accelerated(metric, result, monitor, start, limits, momentum=momentum, explicit=explicit)
+        return
     group = problem.group
     u = y = best = result.u
     t = np.ones((problem.n_groups, 1))

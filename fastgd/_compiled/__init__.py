@@ -37,6 +37,7 @@ def _choose_variant():
 
 VARIANT = _choose_variant()
 linear = _load(f"{VARIANT}.linear")
+quadratic = _load(f"{VARIANT}.quadratic")
 epochs = _load(f"{VARIANT}.epochs")
 dense = _load(f"{VARIANT}.dense")
 network = _load(f"{VARIANT}.network")
