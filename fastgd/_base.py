@@ -81,6 +81,12 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls):
+        """Of a class they do not change, and scikit-learn asks for them several times a fit."""
+        return super()._get_param_names()
+
     # ---- the two ways of training -------------------------------------------------------------
 
     def _fit(self, X, y, coef_init, intercept_init, sample_weight, X_val, y_val, sample_weight_val):

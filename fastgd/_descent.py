@@ -14,11 +14,12 @@ from ._by_rule import by_rule
 from ._coordinates import column_means_and_variances, standardised
 from ._epochs import EpochState, mini_batch, run_epoch
 from ._exceptions import DivergenceError
-from ._linear import LinearProblem, QuadraticModel
+from ._linear import LinearProblem
 from ._metrics import Diagonal, Gram
 from ._network import RATES
 from ._optimizers import ACCELERATED_LIMIT
 from ._plan import GRAM_LIMIT
+from ._quadratic import QuadraticModel
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import Result, accelerated, proximal_newton, smoothing, variable_metric
