@@ -12,8 +12,9 @@ from sklearn.base import clone
 
 from .._base import BaseGD
 from .._exceptions import DivergenceError
-from .._linear import LinearProblem, QuadraticModel
+from .._linear import LinearProblem
 from .._plan import hidden_layers
+from .._quadratic import QuadraticModel
 
 COLUMNS_AT_ONCE, NUMBERS_AT_ONCE = 200, 2_000_000  # points of a surface per pass over the data
 
