@@ -240,6 +240,15 @@ def test_where_all_rates_diverge_all_is_shaded():
     assert shaded(display)[0] <= 1.0 and display.stable_line_ is None
 
 
+def test_a_search_that_says_what_diverged_is_believed_whatever_its_error_score():
+    cv_results = results([0.1, 1.0, 10.0], [[1, 2], [2, 3], [0, 3]])
+    cv_results["divergence"] = np.array(["", "", "rate 10 is above 2"], dtype=object)
+    display = LearningRateDisplay.from_cv_results(cv_results)
+    assert display.divergence_bounds == (1.0, 10.0)
+    assert_array_equal(display.lines_[0].get_ydata(), [1.5, 2.5, NAN])
+    assert_array_equal(cv_results["split0_test_score"], [1, 2, 0])
+
+
 def test_final_losses_stand_below_where_the_search_has_them():
     cv_results = results([0.1, 1.0, 10.0], [[1, 2], [2, 3], [NAN, NAN]])
     cv_results |= {"split0_final_loss": [5.0, 4, NAN], "split1_final_loss": [7.0, 4, NAN]}

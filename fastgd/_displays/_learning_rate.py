@@ -91,7 +91,8 @@ class LearningRateDisplay:
         Parameters
         ----------
         search : GDGridSearchCV, GridSearchCV, RandomizedSearchCV, ...
-            Fitted, over numeric values of ``learning_rate`` or ``eta0``, with ``error_score=np.nan``.
+            Fitted, over numeric values of ``learning_rate`` or ``eta0``. GridSearchCV does not tell which
+            fits failed: there, leave ``error_score`` at NaN.
         metric : str or None, default=None
             Of several scorers, which one; None takes that of ``refit``.
         rate : str or None, default=None
@@ -136,8 +137,8 @@ class LearningRateDisplay:
         Parameters
         ----------
         cv_results : dict, or DataFrame made of one
-            With ``params``, ``split<i>_test_<metric>`` and, where there are final losses,
-            ``split<i>_final_loss``.
+            With ``params``, ``split<i>_test_<metric>`` and, where the search has them,
+            ``split<i>_final_loss`` and ``divergence`` (why a candidate diverged, or an empty string).
         metric, rate, ax, **kwargs :
             As in :meth:`from_estimator`.
         score_name : str or None, default=None

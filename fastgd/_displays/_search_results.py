@@ -14,6 +14,9 @@ def lines_of_search(cv_results, metric, rate):
     metric = _metric(cv_results, metric)
     scores = _splits(cv_results, f"test_{metric}")
     losses = _splits(cv_results, "final_loss")
+    if "divergence" in cv_results:  # whatever number the search gave to what diverged
+        diverged = np.array([bool(reason) for reason in cv_results["divergence"]])
+        scores[diverged] = np.nan
     params = list(cv_results["params"])
     rate = _rate_parameter(params, rate)
     others = _varied(params, without=rate)
