@@ -67,7 +67,7 @@ def main(directory):
         if heard:
             print(f"    fastgd warned: {heard[-1].message}")
     display = LossCurveDisplay.from_estimator(models, ax=right)
-    for (name, norm), line in zip(norms.items(), display.lines_, strict=True):
+    for norm, line in zip(norms.values(), display.lines_, strict=True):
         left.semilogy(range(1, len(norm) + 1), norm, "o-", color=line.get_color(), markersize=4)
     left.set_xticks(range(1, len(HIDDEN) + 2, 4))
     left.set(xlabel="layer, from the input to the output", ylabel="norm of the gradient at the start")

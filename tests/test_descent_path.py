@@ -293,7 +293,7 @@ def test_balls_are_coloured_by_the_valley_into_which_they_roll():
     assert left != right
     assert [line.get_color() for line in display.lines_["gd"]] == [left, right, right, left]
     labels = [text.get_text() for text in display.legend_.get_texts()]
-    assert labels[0].startswith("2 starts to (-1,") and labels[1].startswith("2 starts to (1,")
+    assert labels == ["2 starts to (-1, 0)", "2 starts to (1, 0)"]
 
 
 def test_a_descent_that_diverges_ends_in_a_cross_and_bounds_hold():

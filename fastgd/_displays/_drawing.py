@@ -43,10 +43,17 @@ def colours_of_valleys(display, name):
         n, label = valleys.count(valley), None
         if valleys.index(valley) == i:
             end = ways[i][-1]
-            where = f"to ({end[0]:.3g}, {end[1]:.3g})" if valley >= 0 else "out of sight"
+            where = "to " + _place(display, end) if valley >= 0 else "out of sight"
             label = f"{n} start{'s' * (n > 1)} {where}"
         styles.append((palette[order.index(valley)], label))
     return styles
+
+
+def _place(display, point):
+    """Coordinates as exactly as a picture shows them."""
+    sizes = np.ptp(display.x), np.ptp(display.y)
+    digits = [2 - int(np.floor(np.log10(size))) for size in sizes]
+    return "({:g}, {:g})".format(*(round(float(v), n) + 0.0 for v, n in zip(point, digits, strict=True)))
 
 
 def _valleys(display, ways, lost):
