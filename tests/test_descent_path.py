@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from test_callbacks import Recorder
 
 from fastgd import GDClassifier, GDRegressor
 
@@ -160,6 +161,14 @@ def test_watching_a_diverging_descent_shows_how_it_left(data):
     assert max(abs(display.x).max(), abs(display.y).max()) < 10  # the picture is that of the good one
     assert [ax.get_title() for ax in display.ax_] == ["good", "bad (diverged)"]
     assert display.ends_["bad"][0].get_marker() == "X" != display.ends_["good"][0].get_marker()
+
+
+def test_callbacks_of_the_estimator_do_not_hear_of_its_double(data):
+    pytest.importorskip("sklearn.callback", reason="callbacks came with scikit-learn 1.9")
+    recorder = Recorder()
+    model = GDRegressor(batch_size=16, max_iter=2, tol=None).set_callbacks(recorder)
+    path_of_fit(model, data.X[:, :1], data.y)
+    assert recorder.calls == []
 
 
 # ---- the landscape of a linear model
@@ -426,6 +435,14 @@ def test_plot_draws_again_on_given_axes(data):
     assert display.plot(ax=axes[0]).ax_ is axes[0]
     with pytest.raises(ValueError, match="2 axes"):
         display.plot(ax=axes[0], side_by_side=True)
+
+
+def test_of_four_axes_only_the_outer_ones_are_labelled(data):
+    models = [GDRegressor(learning_rate=rate, max_iter=2, tol=None) for rate in (0.1, 0.2, 0.3, 0.4)]
+    display = DescentPathDisplay.from_estimator(models, data.X[:, :1], data.y)
+    assert [ax.get_title() for ax in display.ax_] == ["batch 1", "batch 2", "batch 3", "batch 4"]
+    assert [ax.get_xlabel() for ax in display.ax_] == ["", "", "weight", "weight"]
+    assert [ax.get_ylabel() for ax in display.ax_] == ["intercept", "", "intercept", ""]
 
 
 def test_a_very_long_path_is_drawn_by_some_thousand_points():
