@@ -89,7 +89,7 @@ def _check_same_surface(problems, thetas):
 
 def _minimum(estimator, X, y, fit_params):
     """Where the objective is least, shape (2,), or None where that is not known."""
-    exact = clone(estimator).set_callbacks().set_params(
+    exact = clone(estimator).set_params(
         solver="auto", batch_size="auto", learning_rate="auto", preconditioner="auto", average=False,
         clip_norm=None, max_iter=10_000, tol=1e-6, early_stopping=False, verbose=0,
     )  # fmt: skip

@@ -112,7 +112,7 @@ def path_of_fit(estimator, X, y, **fit_params):
             f"The path of a network with hidden_layer_sizes={estimator.hidden_layer_sizes} has too many "
             "dimensions: take a linear model, hidden_layer_sizes=()."
         )
-    model = clone(estimator).set_callbacks()
+    model = clone(estimator)
     path = PathOfFit(model._problem)
     model._problem, model._observer = path.watched_problem, path
     try:
