@@ -37,10 +37,10 @@ class Box:
         return x if self.unbounded else np.clip(x, self.lower, self.upper)
 
     def slope(self, x, gradient):
-        """Largest component of the projected gradient: what is left of it at a bound."""
-        if not self.unbounded:
-            gradient = x - np.clip(x - gradient, self.lower, self.upper)
-        return float(np.max(np.abs(gradient)))
+        """Largest component of the projected gradient, x - P(x - gradient). Finite if the gradient is."""
+        if not self.unbounded and np.all(np.isfinite(gradient)):
+            gradient = np.clip(gradient, x - self.upper, x - self.lower)  # the same without cancellation
+        return max(float(gradient.max()), -float(gradient.min()))
 
 
 class Function:
