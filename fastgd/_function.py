@@ -129,8 +129,7 @@ class Function:
         store.update(zip(who, answer, strict=True) if self.vectorized else [(who, answer)])
 
     def _call(self, function, x):
-        with np.errstate(all="ignore"):  # what is not finite is dealt with, not warned of
-            return function(np.array(x), *self.args)  # a copy: it is theirs to change
+        return function(np.array(x), *self.args)  # a copy: it is theirs to change
 
     def _both(self, x):
         answer = self._call(self.fun, x)
@@ -150,8 +149,7 @@ class Function:
                     'pass jac: a function that returns the gradient, True, "2-point" or "3-point".'
                 ) from error
             self._checked(value, x, VALUE)
-            with np.errstate(all="ignore"):
-                return value, vjp(np.ones_like(value))
+            return value, vjp(np.ones_like(value))
 
         return pair
 
@@ -188,8 +186,7 @@ class Function:
             values = self._checked(self._call(self.fun, points), points, VALUE)
         else:
             values = [self._checked(self._call(self.fun, point), point, VALUE) for point in points]
-        with np.errstate(all="ignore"):
-            np.add.at(gradient, coordinates, np.multiply(weights, values))
+        np.add.at(gradient, coordinates, np.multiply(weights, values))
         return gradient
 
     def _checked(self, answer, x, kind):

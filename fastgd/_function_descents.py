@@ -172,8 +172,7 @@ def spectral(x, rule, trace):
         moved, change = x_new - x, gradient_new - gradient
         x, gradient = x_new, gradient_new
         recent.append(value)
-        with np.errstate(all="ignore"):
-            ss, sy, yy = float(moved @ moved), float(moved @ change), float(change @ change)
+        ss, sy, yy = float(moved @ moved), float(moved @ change), float(change @ change)
         if sy > 0 and 0 < ss < np.inf and 0 < yy < np.inf:
             long, short = ss / sy, sy / yy
             short_steps.append(short)
@@ -242,9 +241,8 @@ def _search(x, value, gradient, rule, trace, rate, highest):
         return None
     slack, trial = ROUNDING * abs(highest), rate
     for _ in range(TRIALS):
-        with np.errstate(all="ignore"):
-            x_new, slots = rule.trial(x, gradient, rate, trace.box)
-            promised = float(gradient @ (x_new - x))
+        x_new, slots = rule.trial(x, gradient, rate, trace.box)
+        promised = float(gradient @ (x_new - x))
         if promised >= 0:
             if rule.fresh:
                 break  # the step is lost in rounding
@@ -268,8 +266,7 @@ def _search(x, value, gradient, rule, trace, rate, highest):
 
 def _curvature(moved, change):
     """|change of gradient| / |step|; 0 where that is no number."""
-    with np.errstate(all="ignore"):
-        curvature = float(np.linalg.norm(change) / np.linalg.norm(moved))
+    curvature = float(np.linalg.norm(change) / np.linalg.norm(moved))
     return curvature if isfinite(curvature) else 0.0
 
 
@@ -279,10 +276,11 @@ def _all_finite(x):
 
 def run(descents, function):
     """Advance descents, {number: generator}, until each has ended; a round answers a question of each."""
-    questions = {i: next(descent) for i, descent in descents.items()}
-    while questions:
-        for i, answer in function.answer(questions).items():
-            try:
-                questions[i] = descents[i].send(answer)
-            except StopIteration:
-                del questions[i]
+    with np.errstate(all="ignore"):  # what is not finite is dealt with, not warned of
+        questions = {i: next(descent) for i, descent in descents.items()}
+        while questions:
+            for i, answer in function.answer(questions).items():
+                try:
+                    questions[i] = descents[i].send(answer)
+                except StopIteration:
+                    del questions[i]

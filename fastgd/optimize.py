@@ -48,7 +48,7 @@ def gradient_descent(
         `eta0`, "invscaling" ``eta0 / k ** power_t``. "auto" never lets the function rise
         for long: "gd" takes Barzilai and Borwein's steps, with backtracking; "momentum" and "nesterov" the
         inverse of the curvature met, with momentum that grows and is forgotten where it points uphill;
-        the others begin at ``0.01 * max(1, |x0|)``, grow while the function falls, and are cut where it rises.
+        the others begin at ``0.01 * max(1, |x0|)``, grow while the function falls, are cut where it rises.
     momentum : float in [0, 1), default=0.9
         Of "momentum" and "nesterov", with an explicit rate.
     beta_1, beta_2 : float in [0, 1), default=0.9, 0.999

@@ -345,6 +345,13 @@ def test_bounds_hold_at_every_point_evaluated_and_the_start_is_projected():
     assert_array_equal(as_pairs.x, result.x)
 
 
+def test_a_small_gradient_at_a_large_x_is_seen_through_bounds():
+    """x - clip(x - gradient) is zero here, by rounding."""
+    fun, jac = lambda x: 1e-6 * (x[0] - 1e12) ** 2, lambda x: 2e-6 * (x - 1e12)
+    result = gradient_descent(fun, [1e12 + 5], jac=jac, bounds=[(0, None)], tol=1e-9)
+    assert result.success and result.x == pytest.approx(1e12, rel=1e-15)
+
+
 def test_an_explicit_rate_is_projected_too():
     result = gradient_descent(
         parabola, [7.0], jac=parabola_gradient, learning_rate=0.1, bounds=[(3, 10)], record_path=True
@@ -601,6 +608,11 @@ def test_callbacks_in_both_styles_see_every_step_and_stop_it(through_scipy):
     assert steps[-1].fun == pytest.approx(1 + 2.56**2) and steps[-1].learning_rate == 0.1
     assert (result.success, result.status, result.nit) == (False, 99, 3)
     assert result.x == pytest.approx(4.56) and "StopIteration" in result.message
+
+
+def test_floating_point_warnings_of_a_callback_are_its_own():
+    with pytest.warns(RuntimeWarning, match="divide by zero"):
+        gradient_descent(parabola, [7.0], jac=parabola_gradient, callback=lambda x: np.ones(1) / np.zeros(1))
 
 
 def test_errors_and_ctrl_c_pass_through():
