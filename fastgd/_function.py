@@ -37,10 +37,10 @@ class Box:
         return x if self.unbounded else np.clip(x, self.lower, self.upper)
 
     def slope(self, x, gradient):
-        """Largest component of the projected gradient: what is left of it at a bound."""
-        if not self.unbounded:
-            gradient = x - np.clip(x - gradient, self.lower, self.upper)
-        return float(np.max(np.abs(gradient)))
+        """Largest component of the projected gradient, x - P(x - gradient). Finite if the gradient is."""
+        if not self.unbounded and np.all(np.isfinite(gradient)):
+            gradient = np.clip(gradient, x - self.upper, x - self.lower)  # the same without cancellation
+        return max(float(gradient.max()), -float(gradient.min()))
 
 
 class Function:
@@ -129,8 +129,7 @@ class Function:
         store.update(zip(who, answer, strict=True) if self.vectorized else [(who, answer)])
 
     def _call(self, function, x):
-        with np.errstate(all="ignore"):  # what is not finite is dealt with, not warned of
-            return function(np.array(x), *self.args)  # a copy: it is theirs to change
+        return function(np.array(x), *self.args)  # a copy: it is theirs to change
 
     def _both(self, x):
         answer = self._call(self.fun, x)
@@ -150,8 +149,7 @@ class Function:
                     'pass jac: a function that returns the gradient, True, "2-point" or "3-point".'
                 ) from error
             self._checked(value, x, VALUE)
-            with np.errstate(all="ignore"):
-                return value, vjp(np.ones_like(value))
+            return value, vjp(np.ones_like(value))
 
         return pair
 
@@ -188,8 +186,7 @@ class Function:
             values = self._checked(self._call(self.fun, points), points, VALUE)
         else:
             values = [self._checked(self._call(self.fun, point), point, VALUE) for point in points]
-        with np.errstate(all="ignore"):
-            np.add.at(gradient, coordinates, np.multiply(weights, values))
+        np.add.at(gradient, coordinates, np.multiply(weights, values))
         return gradient
 
     def _checked(self, answer, x, kind):

@@ -10,6 +10,7 @@ written for one point, and `run` lets many of them share each call of a vectoris
 """
 
 from collections import deque
+from math import isfinite
 
 import numpy as np
 from scipy.optimize import OptimizeResult
@@ -51,7 +52,7 @@ class Trace:
     status, why : int, str
         Once it has ended.
     curvature : float
-        Largest |change of gradient| / |step| met before the values left the scale of the first.
+        Largest |change of gradient| / |step| of steps uphill, before the values left the scale of the first.
     """
 
     def __init__(self, box, *, max_iter, tol, record_path, report=None):
@@ -65,22 +66,21 @@ class Trace:
         """Record the point where the descent is; whether to take another step from it."""
         self.nit += 1
         self.rate = rate
-        if not self._sane(x, value, gradient):
+        self.slope = self.box.slope(x, gradient)
+        if not self._sane(x, value):
             self.status = DIVERGED
             if self.best is None:
                 self.best = x, value, gradient
             return False
-        if self.last is not None and abs(value) <= 1e3 * self.scale:
-            moved, change = x - self.last[0], gradient - self.last[2]
-            if moved.any():
-                self.curvature = max(self.curvature, np.linalg.norm(change) / np.linalg.norm(moved))
+        if self.last is not None and self.last[1] < value <= 1e3 * self.scale:
+            met = _curvature(x - self.last[0], gradient - self.last[2])
+            self.curvature = max(self.curvature, met)
         self.last = x, value, gradient
         if self.best is None or value < self.best[1]:
             self.best = self.last
         if self.path is not None:
             self.path.append(x)
             self.path_fun.append(value)
-        self.slope = self.box.slope(x, gradient)
         if self.report is not None:
             step = OptimizeResult(x=x.copy(), fun=value, nit=self.nit, slope=self.slope, learning_rate=rate)
             if self.report(step):
@@ -92,14 +92,12 @@ class Trace:
             self.status = MAX_ITER
         return self.status is None
 
-    def _sane(self, x, value, gradient):
+    def _sane(self, x, value):
         if self.nit == 0:
             self.first, self.scale = value, max(1.0, abs(value))
-        if not np.all(np.isfinite(x)):
-            self.why = "x is not finite"
-        elif not np.isfinite(value):
-            self.why = f"fun is {value}"
-        elif not np.all(np.isfinite(gradient)):
+        if not isfinite(value):
+            self.why = f"fun is {value}" if _all_finite(x) else "x is not finite"
+        elif not isfinite(self.slope):
             self.why = "the gradient is not finite"
         elif value > TOO_HIGH * self.scale:
             self.why = f"fun has risen to {value:.3g}"
@@ -112,7 +110,7 @@ class Rule:
     """An update rule with its state; see src/updates.pxd for what it does."""
 
     def __init__(self, rule, hyper, n):
-        self.rule, self.hyper = rule, hyper
+        self.id, self.hyper = rule.id, hyper
         self.slots, self.t = rule.init(n), 1
 
     @property
@@ -122,14 +120,21 @@ class Rule:
     def forget(self):
         self.slots, self.t = np.zeros_like(self.slots), 1
 
-    def step(self, x, gradient, rate, box):
-        """(where the rule goes from x, its slots thereafter)"""
-        x, slots = np.array(x), self.slots.copy()
-        epochs.update(self.rule.id, self.hyper, x, gradient, slots, rate, float(self.t))
+    def trial(self, x, gradient, rate, box):
+        """(where the rule would go from x, its slots thereafter)"""
+        x, slots = x.copy(), self.slots.copy()
+        epochs.update(self.id, self.hyper, x, gradient, slots, rate, self.t)
         return box.project(x), slots
 
-    def commit(self, slots):
+    def accept(self, slots):
         self.slots, self.t = slots, self.t + 1
+
+    def step(self, x, gradient, rate, box):
+        """Where the rule goes from x."""
+        x = x.copy()
+        epochs.update(self.id, self.hyper, x, gradient, self.slots, rate, self.t)
+        self.t += 1
+        return box.project(x)
 
 
 def by_rate(x, rule, trace, rate_at):
@@ -139,10 +144,9 @@ def by_rate(x, rule, trace, rate_at):
     rate = np.nan
     while trace.proceed(x, value, gradient, rate):
         rate = rate_at(trace.nit + 1)
-        x, slots = rule.step(x, gradient, rate, trace.box)
-        rule.commit(slots)
-        if np.all(np.isfinite(x)):  # fun need not bear more
-            value = yield VALUE, x
+        x = rule.step(x, gradient, rate, trace.box)
+        value = (yield VALUE, x) if _all_finite(x) else np.nan  # fun need not bear more
+        if isfinite(value):
             gradient = yield GRADIENT, x
 
 
@@ -168,15 +172,15 @@ def spectral(x, rule, trace):
         moved, change = x_new - x, gradient_new - gradient
         x, gradient = x_new, gradient_new
         recent.append(value)
-        with np.errstate(all="ignore"):
-            long, short = moved @ moved / (moved @ change), moved @ change / (change @ change)
-            between = np.linalg.norm(moved) / np.linalg.norm(change)
-        if long > 0 and np.isfinite(long) and np.isfinite(short):
+        ss, sy, yy = float(moved @ moved), float(moved @ change), float(change @ change)
+        if sy > 0 and 0 < ss < np.inf and 0 < yy < np.inf:
+            long, short = ss / sy, sy / yy
             short_steps.append(short)
             trial = min(short_steps) if short < 0.8 * long else long
         else:  # no curvature, or negative: a length without a sign (Dai, Al-Baali & Yang 2015)
             short_steps.clear()
-            trial = between if np.isfinite(between) and between > 0 else 10 * rate
+            curvature = _curvature(moved, change)
+            trial = 1.0 / curvature if curvature > 0 else 10 * rate
 
 
 def accelerated(x, rule, trace):
@@ -197,12 +201,11 @@ def accelerated(x, rule, trace):
         if found is None:
             return
         x_new, value, gradient_new, rate, slots = found
-        rule.commit(slots)
+        rule.accept(slots)
         recent.append(value)
         if rate < trial:
             curvature *= trial / rate
-        met = np.linalg.norm(gradient_new - gradient) / np.linalg.norm(x_new - x)
-        curvature = max(met, FORGET * curvature)
+        curvature = max(_curvature(x_new - x, gradient_new - gradient), FORGET * curvature)
         trial = 1.0 / curvature if curvature > 0 else 10 * rate
         x, gradient = x_new, gradient_new
 
@@ -226,7 +229,7 @@ def bold_driver(x, rule, trace, trial):
         if found is None:
             return
         x, value, gradient, rate, slots = found
-        rule.commit(slots)
+        rule.accept(slots)
         recent.append(value)
         trial = 1.1 * rate
 
@@ -238,36 +241,46 @@ def _search(x, value, gradient, rule, trace, rate, highest):
         return None
     slack, trial = ROUNDING * abs(highest), rate
     for _ in range(TRIALS):
-        with np.errstate(all="ignore"):
-            x_new, slots = rule.step(x, gradient, rate, trace.box)
-            promised = float(gradient @ (x_new - x))
+        x_new, slots = rule.trial(x, gradient, rate, trace.box)
+        promised = float(gradient @ (x_new - x))
         if promised >= 0:
             if rule.fresh:
                 break  # the step is lost in rounding
             rule.forget()
             continue
         shrink = 0.1
-        if np.isfinite(promised):
+        if isfinite(promised):
             value_new = yield VALUE, x_new
             if rate < 1e-3 * trial:
                 slack = 0.0  # rounding is not what holds it up
             if value_new <= highest + ARMIJO * promised + slack:
                 gradient_new = yield GRADIENT, x_new
-                if np.isfinite(value_new) and np.all(np.isfinite(gradient_new)):
+                if isfinite(value_new) and _all_finite(gradient_new):
                     return x_new, value_new, gradient_new, rate, slots
-            elif np.isfinite(value_new):  # the minimum of the parabola through what is known
-                shrink = np.clip(-promised / 2 / (value_new - value - promised), 0.1, 0.5)
+            elif isfinite(value_new):  # the minimum of the parabola through what is known
+                shrink = min(0.5, max(0.1, -promised / 2 / (value_new - value - promised)))
         rate *= shrink
     trace.status = STUCK
     return None
 
 
+def _curvature(moved, change):
+    """|change of gradient| / |step|; 0 where that is no number."""
+    curvature = float(np.linalg.norm(change) / np.linalg.norm(moved))
+    return curvature if isfinite(curvature) else 0.0
+
+
+def _all_finite(x):
+    return isfinite(x.max()) and isfinite(x.min())  # without an array of answers
+
+
 def run(descents, function):
     """Advance descents, {number: generator}, until each has ended; a round answers a question of each."""
-    questions = {i: next(descent) for i, descent in descents.items()}
-    while questions:
-        for i, answer in function.answer(questions).items():
-            try:
-                questions[i] = descents[i].send(answer)
-            except StopIteration:
-                del questions[i]
+    with np.errstate(all="ignore"):  # what is not finite is dealt with, not warned of
+        questions = {i: next(descent) for i, descent in descents.items()}
+        while questions:
+            for i, answer in function.answer(questions).items():
+                try:
+                    questions[i] = descents[i].send(answer)
+                except StopIteration:
+                    del questions[i]

@@ -163,10 +163,12 @@ def _in_scipy_style(callback):
         by_name = set(inspect.signature(callback).parameters) == {"intermediate_result"}
     except ValueError:  # compiled, without a signature
         by_name = False
+    warned_of = np.geterr()  # descents silence what the callback need not
 
     def tell(step):
         try:
-            callback(intermediate_result=step) if by_name else callback(step.x)
+            with np.errstate(**warned_of):
+                callback(intermediate_result=step) if by_name else callback(step.x)
         except StopIteration:
             return True
         return False

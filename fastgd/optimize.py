@@ -45,18 +45,20 @@ def gradient_descent(
         ``torch.optim``. "adamw" is "adam" here: a plain function has no penalty to decay by.
     learning_rate : "auto", float, "constant", "invscaling" or callable, default="auto"
         Length of a step. A callable maps the number of the step, 1, 2, ..., to its rate. "constant" is
-        `eta0`, "invscaling" ``eta0 / k ** power_t``. "auto" never lets the function rise for long:
-        "gd" takes Barzilai and Borwein's steps, with backtracking; for the other rules the
-        rate grows while the function falls and is cut where it rises, where momentum is also forgotten.
+        `eta0`, "invscaling" ``eta0 / k ** power_t``. "auto" never lets the function rise
+        for long: "gd" takes Barzilai and Borwein's steps, with backtracking; "momentum" and "nesterov" the
+        inverse of the curvature met, with momentum that grows and is forgotten where it points uphill;
+        the others begin at ``0.01 * max(1, |x0|)``, grow while the function falls, are cut where it rises.
     momentum : float in [0, 1), default=0.9
-        Of "momentum" and "nesterov".
+        Of "momentum" and "nesterov", with an explicit rate.
     beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
         Decay of the moments of "adam" and "adamw"; `beta_2` also of "rmsprop".
     max_iter : int, default=1000
         Steps.
     tol : float or None, default=1e-6
         Stop when no component of the gradient is larger; with `bounds`, of the projected gradient
-        ``x - clip(x - gradient)``. None takes all `max_iter` steps.
+        ``x - clip(x - gradient)``. None takes all `max_iter` steps, with "auto" as long
+        as the function tells points apart.
     record_path : bool, default=False
         Whether to keep the points passed.
     bounds : scipy.optimize.Bounds, sequence of n pairs (min, max) or None, default=None
@@ -123,19 +125,10 @@ def gradient_descent(
     if hess is not None or hessp is not None:
         warnings.warn("gradient_descent uses no Hessians: hess and hessp are ignored.", stacklevel=2)
     settings = Settings(
-        callback,
-        solver,
-        learning_rate,
-        momentum,
-        beta_1,
-        beta_2,
-        max_iter,
-        tol,
-        record_path,
-        eta0,
-        power_t,
-        verbose,
-    )
+        callback=callback, solver=solver, learning_rate=learning_rate, momentum=momentum, beta_1=beta_1,
+        beta_2=beta_2, max_iter=max_iter, tol=tol, record_path=record_path, eta0=eta0, power_t=power_t,
+        verbose=verbose,
+    )  # fmt: skip
     return _descend(fun, x0.reshape(1, -1), args, jac, bounds, settings)[0]
 
 
@@ -181,19 +174,10 @@ def multi_start(
     (array([-1.012,  0.987,  0.987]), 0, -0.101)
     """
     settings = Settings(
-        callback,
-        solver,
-        learning_rate,
-        momentum,
-        beta_1,
-        beta_2,
-        max_iter,
-        tol,
-        record_path,
-        eta0,
-        power_t,
-        verbose,
-    )
+        callback=callback, solver=solver, learning_rate=learning_rate, momentum=momentum, beta_1=beta_1,
+        beta_2=beta_2, max_iter=max_iter, tol=tol, record_path=record_path, eta0=eta0, power_t=power_t,
+        verbose=verbose,
+    )  # fmt: skip
     starts = np.asarray(starts)
     if starts.ndim != 2 or not len(starts):
         raise ValueError(f"starts must be points, of shape (n_starts, n), got shape {starts.shape}.")
