@@ -302,9 +302,11 @@ def proximal_newton(problem, result, monitor, *, tol):
             step, value, gradient, tries = found
             result.u, H = u + step, H_new
         reason = monitor.report(objective.sum(), theta)
-        if reason or calm == 2 or found is None:  # None: rounding is all that is left
+        if reason or (tol is not None and (calm == 2 or found is None)):  # None: rounding is all that is left
             result.reason = reason or "converged"
             return
+        if found is None:
+            continue  # tol=None runs all iterations
         u = result.u
         damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
 
@@ -315,7 +317,7 @@ def smoothing(problem, make_solver, width, result, monitor, *, tol):
     The width of the corners shrinks until the kinked objective itself no longer changes by tol / 50.
     make_solver : callable (smooth problem, tol) -> callable (result)
     """
-    stage_tol = None if tol is None else 1e-6  # the last digits come at once: they are quadratic
+    stage_tol = 1e-6  # the last digits come at once: they are quadratic
     stop = 0.02 * (tol or 1e-4)
     least = width * 1e-9
     sharpest = problem.loss.params[0] if not problem.loss.kinked else 0.0  # huber is one itself
@@ -332,6 +334,9 @@ def smoothing(problem, make_solver, width, result, monitor, *, tol):
         last, objective = objective, problem.objective(result.u)
         settled = np.abs(last - objective) <= stop * np.abs(objective) + 1e-12 * np.abs(start)
         if last_stage or (problem.loss.kinked and np.all(settled) and result.reason == "converged"):
+            if tol is None:  # runs all iterations
+                result.reason = "max_iter"
+                make_solver(smooth, None)(result)
             return
         result.reason = "max_iter"
         width /= 5
