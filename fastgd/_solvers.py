@@ -318,7 +318,7 @@ def smoothing(problem, make_solver, width, result, monitor, *, tol):
     make_solver : callable (smooth problem, tol) -> callable (result)
     """
     stage_tol = 1e-6  # the last digits come at once: they are quadratic
-    stop = 0.02 * (tol or 1e-4)
+    stop = 0.02 * (tol or 1e-8)
     least = width * 1e-9
     sharpest = problem.loss.params[0] if not problem.loss.kinked else 0.0  # huber is one itself
     objective = problem.objective(result.u)

@@ -554,7 +554,7 @@ def test_without_tol_all_iterations_are_run_and_end_at_the_optimum(loss, penalty
     X = rng.normal(size=(200, 4))
     y = X @ rng.normal(size=4) + rng.standard_t(2, size=200)
     settings = dict(loss=loss, penalty=penalty, alpha=0.01)
-    optimum = GDRegressor(**settings, tol=1e-6).fit(X, y)
+    optimum = GDRegressor(**settings, tol=1e-8).fit(X, y)
     model = GDRegressor(**settings, tol=None, max_iter=250).fit(X, y)
     assert (model.n_iter_, model.stop_reason_) == (250, "max_iter")
     assert_allclose(model.loss_curve_[-1], optimum.loss_curve_[-1], rtol=1e-9)
