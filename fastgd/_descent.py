@@ -21,6 +21,7 @@ from ._optimizers import ACCELERATED_LIMIT
 from ._plan import GRAM_LIMIT
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
+from ._sparse import is_sparse
 from ._solvers import Result, accelerated, proximal_newton, smoothing, variable_metric
 from ._threads import one_blas_thread
 
@@ -147,8 +148,10 @@ def set_scales(problem, plan, moments=None):
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
         if moments is None:
             moments = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+        # a batch of sparse rows cannot afford the offset of every column
+        centred = problem.fit_intercept and (plan.full or not is_sparse(problem.X))
         problem.coordinates = standardised(
-            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=problem.fit_intercept
+            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred
         )
     if not plan.auto_rate or plan.full:
         return

@@ -13,6 +13,7 @@ from ._coordinates import Coordinates
 from ._losses import regression_loss
 from ._metrics import largest_eigenvalue, times
 from ._penalties import Penalty, soft_threshold
+from ._sparse import is_sparse
 
 _SQUARED = regression_loss("squared_error")
 SOFTMAX_LIMIT = 512  # parameters up to which the full Hessian of a softmax is formed
@@ -23,7 +24,7 @@ class LinearProblem:
 
     Parameters
     ----------
-    X : ndarray of shape (m, d), float32 or float64, C- or Fortran-ordered
+    X : ndarray of shape (m, d), float32 or float64, C- or Fortran-ordered; or SparseRows
     Y : ndarray of shape (k, m), or (1, m) of class indices for a coupled loss; X's dtype
     weight : ndarray of shape (m,) or None
     loss : Loss
@@ -217,10 +218,11 @@ class LinearProblem:
 
     # ---- epochs -----------------------------------------------------------------------------
 
-    @property
-    def work_per_row(self):
-        """Multiplications of a row in an epoch."""
-        return (self.d + 1) * self.k
+    def work_per_batch(self, plan):
+        """Multiplications of a batch in an epoch."""
+        if not is_sparse(self.X):
+            return plan.batch_size * (self.d + 1) * self.k
+        return int(plan.batch_size * (self.X.row_length + 1) + (not plan.by_rows) * self.d) * self.k
 
     def end_epoch(self):
         """A linear model has no layers to look at."""

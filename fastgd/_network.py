@@ -205,10 +205,9 @@ class NetworkProblem:
         scales = () if coordinates.identity else (coordinates.arrays[1], coordinates.arrays[3])
         self._penalised = self.architecture.weights_scale(*scales).astype(self.X.dtype)
 
-    @property
-    def work_per_row(self):
+    def work_per_batch(self, plan):
         """Multiplications, a matrix product's being some thirty times faster than those of a linear model."""
-        return max(1, 3 * self._layers.n_parameters // 30)
+        return plan.batch_size * max(1, 3 * self._layers.n_parameters // 30)
 
     def value_and_grad(self, u):
         """Objective, shape (1,), and its gradient with respect to u, in double."""

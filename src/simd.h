@@ -1,4 +1,4 @@
-/* The four inner loops on which every kernel stands: dot and axpy, for one row and for four.
+/* The inner loops on which every kernel stands: dot and axpy, for one row, for four, and for a sparse one.
  *
  * Strict IEEE rules forbid a compiler to reorder a sum, so the lanes are written out with the
  * vector extension of gcc and clang; nothing here needs -ffast-math. A pass of four rows loads
@@ -7,6 +7,7 @@
 #ifndef FASTGD_SIMD_H
 #define FASTGD_SIMD_H
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __AVX2__
 #define FASTGD_VECTOR_BYTES 32
@@ -119,6 +120,29 @@ typedef float vec_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(4
                                (*(const vec *)(x2 + j) * b2 + *(const vec *)(x3 + j) * b3);      \
         for (; j < n; ++j)                                                                       \
             g[j] += (x0[j] * b0 + x1[j] * b1) + (x2[j] * b2 + x3[j] * b3);                       \
+    }                                                                                            \
+    /* sum_p x_p w[at_p], of a sparse row */                                                     \
+    static inline real sparse_dot_##sfx(ptrdiff_t n, const real *x, const int32_t *at,           \
+                                        const real *w)                                           \
+    {                                                                                            \
+        real s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                     \
+        ptrdiff_t p = 0;                                                                         \
+        for (; p + 4 <= n; p += 4) {                                                             \
+            s0 += x[p] * w[at[p]];                                                               \
+            s1 += x[p + 1] * w[at[p + 1]];                                                       \
+            s2 += x[p + 2] * w[at[p + 2]];                                                       \
+            s3 += x[p + 3] * w[at[p + 3]];                                                       \
+        }                                                                                        \
+        for (; p < n; ++p)                                                                       \
+            s0 += x[p] * w[at[p]];                                                               \
+        return (s0 + s1) + (s2 + s3);                                                            \
+    }                                                                                            \
+    /* g[at_p] += a x_p */                                                                       \
+    static inline void sparse_axpy_##sfx(ptrdiff_t n, real a, const real *x, const int32_t *at,  \
+                                         real *g)                                                \
+    {                                                                                            \
+        for (ptrdiff_t p = 0; p < n; ++p)                                                        \
+            g[at[p]] += a * x[p];                                                                \
     }
 
 FASTGD_DEFINE_SIMD(double, vec_f64, f64)

@@ -1,6 +1,7 @@
 """The inner loops of simd.h for both float types."""
 
 from cython cimport floating
+from libc.stdint cimport int32_t
 
 cdef extern from "simd.h" nogil:
     double dot_f64(Py_ssize_t n, const double* x, const double* w) noexcept
@@ -15,6 +16,11 @@ cdef extern from "simd.h" nogil:
                    const double* x2, const double* x3, double* g) noexcept
     void axpy4_f32(Py_ssize_t n, const float* a, const float* x0, const float* x1,
                    const float* x2, const float* x3, float* g) noexcept
+    double sparse_dot_f64(Py_ssize_t n, const double* x, const int32_t* at, const double* w) noexcept
+    float sparse_dot_f32(Py_ssize_t n, const float* x, const int32_t* at, const float* w) noexcept
+    void sparse_axpy_f64(Py_ssize_t n, double a, const double* x, const int32_t* at,
+                         double* g) noexcept
+    void sparse_axpy_f32(Py_ssize_t n, float a, const float* x, const int32_t* at, float* g) noexcept
 
 
 cdef inline floating dot(Py_ssize_t n, const floating* x, const floating* w) noexcept nogil:
@@ -45,3 +51,19 @@ cdef inline void axpy4(Py_ssize_t n, const floating* a, const floating* x0, cons
         axpy4_f64(n, a, x0, x1, x2, x3, g)
     else:
         axpy4_f32(n, a, x0, x1, x2, x3, g)
+
+
+cdef inline floating sparse_dot(Py_ssize_t n, const floating* x, const int32_t* at,
+                                const floating* w) noexcept nogil:
+    if floating is double:
+        return sparse_dot_f64(n, x, at, w)
+    else:
+        return sparse_dot_f32(n, x, at, w)
+
+
+cdef inline void sparse_axpy(Py_ssize_t n, floating a, const floating* x, const int32_t* at,
+                             floating* g) noexcept nogil:
+    if floating is double:
+        sparse_axpy_f64(n, a, x, at, g)
+    else:
+        sparse_axpy_f32(n, a, x, at, g)
