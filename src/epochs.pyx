@@ -16,7 +16,7 @@ from lazy cimport (
     Lazy, Moment, begin_history, catch_up_all, catch_up_rows, finish_update, pay_l1,
 )
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
-from rows cimport Layout, backward, forward, layout_of, values_of
+from rows cimport Layout, backward, backward_sparse, fetch_sparse, forward, layout_of, values_of
 from simd cimport axpy, dot
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
@@ -104,18 +104,22 @@ def sgd_epoch(
     if layout.sparse and k > 1:
         by_column = np.ascontiguousarray(np.transpose(theta))
         v = &by_column[0, 0]
-    cdef bint lazy = layout.sparse and (l1 != 0 or averaged), everywhere = True
+    cdef bint lazy = layout.sparse and l1 != 0, everywhere = True
+    # else the sum of the averaged iterates is scales * v - sums: what a row adds to v is counted back
+    cdef bint counted_back = layout.sparse and averaged and not lazy
+    cdef double scales = 0
     cdef Lazy missed
     cdef double mean_count_before = mean_count[0]
     cdef double[:, ::1] sums
     cdef double[:, ::1] history
     cdef Py_ssize_t[::1] last
+    if layout.sparse and averaged:
+        sums = np.zeros((d + 1, k))
     if lazy:
         # so many updates that making up for all columns costs little beside them
         missed.room = min(steps.shape[0], max(1024, min(262144, 8 * d * m // (batch_size * X.size + 1))))
         history = np.empty((missed.room + 1, sizeof(Moment) // sizeof(double)))
         last = np.empty(d, dtype=np.intp)
-        sums = np.zeros((d if averaged else 1, k))
         missed.d, missed.k, missed.l1 = d, k, l1 != 0
         missed.history, missed.last = <Moment*> &history[0, 0], &last[0]
         missed.sums = &sums[0, 0] if averaged else NULL
@@ -124,6 +128,8 @@ def sgd_epoch(
         while start < rows:
             n = min(batch_size, rows - start)
             a = steps[batch]
+            if layout.sparse:
+                fetch_sparse(x, &layout, &order[0], start, n, rows)
             if lazy:
                 catch_up_rows(&missed, &layout, &order[start], n, v, q)
             forward(x, &layout, &order[0], start, n, k, v, &Z[0])
@@ -158,6 +164,10 @@ def sgd_epoch(
                     if lazy:
                         catch_up_all(&missed, v, q)
                         begin_history(&missed, owed_total[0], 1.0)
+                    if counted_back:
+                        for j in range(k * d):
+                            (&sums[0, 0])[j] -= scales * v[j]
+                        scales = 0
                     for j in range(k * (d + 1)):
                         v[j] *= <floating> scale
                     scale = 1.0
@@ -170,12 +180,18 @@ def sgd_epoch(
                 for i in range(k * n):
                     R[i] = <floating> (R[i] / scale)
             backward(x, &layout, &order[0], start, n, k, &R[0], v)
+            if counted_back and batch > first_averaged:
+                for i in range(k * n):
+                    R[i] = <floating> (R[i] * scales)
+                backward_sparse(x, &layout, &order[0], start, n, k, <const floating*> &R[0], &sums[0, 0])
+            if counted_back and batch >= first_averaged:
+                scales += scale
             for c in range(k):  # intercepts are apart
                 v[d * k + c if layout.sparse else c * (d + 1) + d] = 0
             if batch >= first_averaged:
                 mean_count[0] += 1
                 for c in range(k):
-                    if not lazy:
+                    if not layout.sparse:
                         add_to_mean(d, <floating> scale, &theta[c, 0], &mean[c, 0], mean_count[0])
                     mean[c, d] += <floating> ((b[c] - mean[c, d]) / mean_count[0])
             owed_total[0] += l1 * a
@@ -196,10 +212,13 @@ def sgd_epoch(
             batch += 1
         if lazy:
             catch_up_all(&missed, v, q)
-            if averaged:
-                for c in range(k):
-                    for j in range(d):
-                        mean[c, j] = <floating> ((mean_count_before * mean[c, j] + sums[j, c]) / mean_count[0])
+        if counted_back:
+            for j in range(k * d):
+                (&sums[0, 0])[j] = scales * v[j] - (&sums[0, 0])[j]
+        if layout.sparse and averaged:
+            for c in range(k):
+                for j in range(d):
+                    mean[c, j] = <floating> ((mean_count_before * mean[c, j] + sums[j, c]) / mean_count[0])
     if layout.sparse and k > 1:
         np.asarray(theta)[...] = np.transpose(by_column)
     for c in range(k):
@@ -279,6 +298,8 @@ def rule_epoch(
                     for j in range(d):
                         W[c, j] = theta[c, j] * scale[j]
                     W[c, d] = theta[c, d] - dot(d, &W[c, 0], &shift[0])
+            if layout.sparse:
+                fetch_sparse(x, &layout, &order[0], start, n, rows)
             if by_column:
                 transpose(k, p, &W[0, 0] if standardised else &theta[0, 0], &transposed[0, 0])
             forward(x, &layout, &order[0], start, n, k, &transposed[0, 0] if by_column else &W[0, 0], &Z[0])

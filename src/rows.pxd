@@ -29,6 +29,7 @@ ctypedef fused sum_type:
     double
 
 cdef enum:
+    ROWS_AHEAD = 6
     STRIP = 64  # outputs of a sparse row that are summed side by side
 
 
@@ -86,13 +87,21 @@ cdef inline Py_ssize_t row_at(const Py_ssize_t* order, Py_ssize_t i) noexcept no
     return order[i] if order != NULL else i
 
 
-cdef inline void fetch_sparse(const floating* X, Layout* layout, Py_ssize_t row) noexcept nogil:
-    """Ask for a sparse row: rows picked at random are not foreseen by the hardware."""
-    cdef Py_ssize_t lo = layout.begin[row], n = layout.begin[row + 1] - lo, i = 0
-    fetch(X + lo, n)
-    while i < n:
-        prefetch(layout.at + lo + i, 0, 2)
-        i += 16
+cdef inline void fetch_sparse(
+    const floating* X, Layout* layout, const Py_ssize_t* order, Py_ssize_t first, Py_ssize_t n,
+    Py_ssize_t rows,
+) noexcept nogil:
+    """Ask for the n of `rows` sparse rows that come some rows after `first`: the hardware foresees none."""
+    cdef Py_ssize_t i, p, lo, hi
+    for i in range(first + ROWS_AHEAD, min(first + ROWS_AHEAD + n, rows)):
+        lo, hi = layout.begin[order[i]], layout.begin[order[i] + 1]
+        fetch(X + lo, hi - lo)
+        p = lo
+        while p < hi:
+            prefetch(layout.at + p, 0, 2)
+            p += 16
+        if i + ROWS_AHEAD < rows:
+            prefetch(layout.begin + order[i + ROWS_AHEAD], 0, 2)
 
 
 cdef inline void forward_sparse(
@@ -105,8 +114,6 @@ cdef inline void forward_sparse(
     for i in range(n):
         lo = row_at(order, first + i)
         hi, lo = layout.begin[lo + 1], layout.begin[lo]
-        if order != NULL and i + 4 < n:
-            fetch_sparse(X, layout, order[first + i + 4])
         if k == 1:
             Z[i] = sparse_dot(hi - lo, X + lo, layout.at + lo, W) + W[d]
             continue

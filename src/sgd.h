@@ -116,8 +116,13 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
             row = row_of_##sfx(sparse, X, rows, order[i]);                                         \
             const row_##sfx next =                                                                 \
                 i + 1 < n ? row_of_##sfx(sparse, X, rows, order[i + 1]) : row;                     \
-            if (i + ROWS_AHEAD < n)                                                                \
+            if (i + ROWS_AHEAD < n) {                                                              \
                 fetch_row_##sfx(sparse, row_of_##sfx(sparse, X, rows, order[i + ROWS_AHEAD]));     \
+                if (sparse)                                                                        \
+                    __builtin_prefetch(Y + order[i + ROWS_AHEAD]);                                 \
+            }                                                                                      \
+            if (sparse && i + 2 * ROWS_AHEAD < n)                                                  \
+                __builtin_prefetch(rows->begin + order[i + 2 * ROWS_AHEAD]);                       \
             real ahead = 0, cross = 0;                                                             \
             if (look_ahead)                                                                        \
                 dot2_##sfx(d, next.x, v, row.x, &ahead, &cross);                                   \
