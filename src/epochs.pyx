@@ -129,7 +129,7 @@ def sgd_epoch(
             n = min(batch_size, rows - start)
             a = steps[batch]
             if layout.sparse:
-                fetch_sparse(x, &layout, &order[0], start, n, rows)
+                fetch_sparse(x, sizeof(floating), &layout, &order[0], start, n, rows)
             if lazy:
                 catch_up_rows(&missed, &layout, &order[start], n, v, q)
             forward(x, &layout, &order[0], start, n, k, v, &Z[0])
@@ -299,7 +299,7 @@ def rule_epoch(
                         W[c, j] = theta[c, j] * scale[j]
                     W[c, d] = theta[c, d] - dot(d, &W[c, 0], &shift[0])
             if layout.sparse:
-                fetch_sparse(x, &layout, &order[0], start, n, rows)
+                fetch_sparse(x, sizeof(floating), &layout, &order[0], start, n, rows)
             if by_column:
                 transpose(k, p, &W[0, 0] if standardised else &theta[0, 0], &transposed[0, 0])
             forward(x, &layout, &order[0], start, n, k, &transposed[0, 0] if by_column else &W[0, 0], &Z[0])

@@ -23,13 +23,14 @@ cdef extern from "rows.h" nogil:
         bint sparse
         const Py_ssize_t* begin
         const int32_t* at
+    void fetch_sparse(const void* X, size_t itemsize, const Layout* rows, const Py_ssize_t* order,
+                      Py_ssize_t first, Py_ssize_t n, Py_ssize_t end) noexcept
 
 ctypedef fused sum_type:
     float
     double
 
 cdef enum:
-    ROWS_AHEAD = 6
     STRIP = 64  # outputs of a sparse row that are summed side by side
 
 
@@ -85,23 +86,6 @@ cdef inline void fetch(const floating* x, Py_ssize_t n) noexcept nogil:
 
 cdef inline Py_ssize_t row_at(const Py_ssize_t* order, Py_ssize_t i) noexcept nogil:
     return order[i] if order != NULL else i
-
-
-cdef inline void fetch_sparse(
-    const floating* X, Layout* layout, const Py_ssize_t* order, Py_ssize_t first, Py_ssize_t n,
-    Py_ssize_t rows,
-) noexcept nogil:
-    """Ask for the n of `rows` sparse rows that come some rows after `first`: the hardware foresees none."""
-    cdef Py_ssize_t i, p, lo, hi
-    for i in range(first + ROWS_AHEAD, min(first + ROWS_AHEAD + n, rows)):
-        lo, hi = layout.begin[order[i]], layout.begin[order[i] + 1]
-        fetch(X + lo, hi - lo)
-        p = lo
-        while p < hi:
-            prefetch(layout.at + p, 0, 2)
-            p += 16
-        if i + ROWS_AHEAD < rows:
-            prefetch(layout.begin + order[i + ROWS_AHEAD], 0, 2)
 
 
 cdef inline void forward_sparse(

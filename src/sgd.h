@@ -16,7 +16,7 @@
 #include "rows.h"
 #include "simd.h"
 
-enum { SHORT_ROW = 64, ROWS_AHEAD = 6, MET = 128 };
+enum { SHORT_ROW = 64, MET = 128 };
 
 /* 2^(j/32) */
 static const double ROOTS_OF_TWO[32] = {
@@ -89,17 +89,6 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
         else                                                                                       \
             axpy_##sfx(row.n, a, row.x, v);                                                        \
     }                                                                                              \
-    /* what the hardware does not foresee: the rows come in any order */                           \
-    ALWAYS_INLINE void fetch_row_##sfx(const int sparse, row_##sfx row)                            \
-    {                                                                                              \
-        __builtin_prefetch(row.x);                                                                 \
-        if (sparse) {                                                                              \
-            for (ptrdiff_t p = 64 / sizeof(real); p < row.n; p += 64 / sizeof(real))               \
-                __builtin_prefetch(row.x + p);                                                     \
-            for (ptrdiff_t p = 0; p < row.n; p += 16)                                              \
-                __builtin_prefetch(row.at + p);                                                    \
-        }                                                                                          \
-    }                                                                                              \
     ALWAYS_INLINE double sgd_over_##sfx(                                                           \
         const int sparse, const real *X, const layout *rows, const real *Y, const real *weight,    \
         const ptrdiff_t *order, ptrdiff_t n, const double *steps, int loss, const double *params,  \
@@ -116,13 +105,11 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
             row = row_of_##sfx(sparse, X, rows, order[i]);                                         \
             const row_##sfx next =                                                                 \
                 i + 1 < n ? row_of_##sfx(sparse, X, rows, order[i + 1]) : row;                     \
-            if (i + ROWS_AHEAD < n) {                                                              \
-                fetch_row_##sfx(sparse, row_of_##sfx(sparse, X, rows, order[i + ROWS_AHEAD]));     \
-                if (sparse)                                                                        \
-                    __builtin_prefetch(Y + order[i + ROWS_AHEAD]);                                 \
-            }                                                                                      \
-            if (sparse && i + 2 * ROWS_AHEAD < n)                                                  \
-                __builtin_prefetch(rows->begin + order[i + 2 * ROWS_AHEAD]);                       \
+            if (sparse)                                                                            \
+                fetch_sparse(X, sizeof(real), rows, order, i, 1, n);                               \
+            if (i + ROWS_AHEAD < n)                                                                \
+                __builtin_prefetch(sparse ? (const void *)(Y + order[i + ROWS_AHEAD])              \
+                                          : (const void *)(X + order[i + ROWS_AHEAD] * rows->ld)); \
             real ahead = 0, cross = 0;                                                             \
             if (look_ahead)                                                                        \
                 dot2_##sfx(d, next.x, v, row.x, &ahead, &cross);                                   \
