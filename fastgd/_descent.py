@@ -21,8 +21,8 @@ from ._optimizers import ACCELERATED_LIMIT
 from ._plan import GRAM_LIMIT
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
-from ._sparse import is_sparse
 from ._solvers import Result, accelerated, proximal_newton, smoothing, variable_metric
+from ._sparse import is_sparse
 from ._threads import one_blas_thread
 
 
@@ -244,6 +244,10 @@ def _smooth(problem, plan, result, monitor, tol):
         problem = QuadraticModel.gram_form(problem, result.u)
         lipschitz, certified = problem.lipschitz(), True
     else:
+        if not affordable and diag and momentum and not problem.penalty.l1:  # a third of the passes
+            metric = Diagonal(loss.curvature or typical_curvature(problem), certified=False)
+            variable_metric(problem, metric, result, monitor, tol=tol, memory=10, refresh=False)
+            return 1.0
         certified = affordable and loss.curvature is not None
         curvature = loss.curvature or typical_curvature(problem)
         lipschitz = problem.lipschitz(curvature, affordable)
