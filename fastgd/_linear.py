@@ -222,7 +222,8 @@ class LinearProblem:
         """Multiplications of a batch in an epoch."""
         if not is_sparse(self.X):
             return plan.batch_size * (self.d + 1) * self.k
-        return int(plan.batch_size * (self.X.row_length + 1) + (not plan.by_rows) * self.d) * self.k
+        every_weight = 0 if plan.by_rows or plan.in_scaled_columns else self.d
+        return int(plan.batch_size * (self.X.row_length + 1) + every_weight) * self.k
 
     def end_epoch(self):
         """A linear model has no layers to look at."""
@@ -240,6 +241,8 @@ class LinearProblem:
             total = epochs.sgd_epoch(
                 *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
             )
+        elif is_sparse(self.X) and plan.in_scaled_columns:
+            total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, plan.max_slopes(steps), *mean)
         else:
             scale, shift = self.coordinates.kernel_arrays(self.X.dtype)
             caps = plan.max_slopes(steps)

@@ -13,7 +13,7 @@ from libc.math cimport sqrt
 from libc.string cimport memset
 
 from lazy cimport (
-    Lazy, Moment, begin_history, catch_up_all, catch_up_rows, finish_update, pay_l1,
+    Lazy, Moment, Penalties, begin_history, catch_up_all, catch_up_rows, finish_update, pay_l1, settle,
 )
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
 from rows cimport Layout, backward, backward_sparse, fetch_sparse, forward, layout_of, values_of
@@ -355,6 +355,103 @@ def rule_epoch(
                 add_to_mean(k * p, <floating> 1, &theta[0, 0], &mean[0, 0], mean_count[0])
             start += n
             batch += 1
+    out = np.asarray(total)
+    if loss >= SOFTMAX_LOG_LOSS:
+        out[:] = out[0]
+    return out
+
+
+def scaled_epoch(
+    X, const floating[:, ::1] Y, const floating[::1] weight, floating[:, ::1] theta,
+    const Py_ssize_t[::1] order, Py_ssize_t batch_size, const double[::1] steps, int loss,
+    const double[::1] params, double l2, double l1, bint fit_intercept, const double[::1] scale,
+    const double[::1] max_slope, floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
+):
+    """Plain descent over sparse rows in scaled coordinates, in place; a row costs O(its entries).
+
+    The penalties act between two visits of a column as they would in continuous time: L2 as an exponential
+    decay, L1 as a truncation (Langford, Li & Zhang 2009), both for the sum of the steps since. The average
+    takes a column on its way from visit to visit at the middle of the two.
+
+    Parameters
+    ----------
+    theta : (k, d + 1)
+        The weight of column j is theta_j * scale_j.
+    max_slope : (n_batches,) or empty
+        Bound of the slope of a row's loss.
+
+    Returns
+    -------
+    total : ndarray of shape (k,)
+    """
+    cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
+    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j, p
+    cdef Layout layout = layout_of(X)
+    cdef const floating[:, :] values = values_of(X)
+    cdef const floating* x = &values[0, 0]
+    cdef const floating* s = NULL
+    if weight is not None:
+        s = &weight[0]
+    dtype = X.dtype
+    cdef floating[::1] Z = np.empty(k * batch_size, dtype), R = np.empty(k * batch_size, dtype)
+    cdef floating[::1] y = np.empty(targets * batch_size, dtype), sb = np.empty(batch_size, dtype)
+    cdef floating[::1] work = np.empty(2 * batch_size, dtype)
+    cdef bint averaged = first_averaged < steps.shape[0]
+    cdef double[:, ::1] sums = np.zeros((d if averaged else 1, k))
+    cdef double[:, ::1] visits = np.zeros((2, d))
+    cdef double[::1] total = np.zeros(k)
+    cdef double mean_count_before = mean_count[0], a, bound
+    cdef floating[:, ::1] weights = np.empty((d + 1, k), dtype)
+    cdef floating* v = &weights[0, 0]
+    cdef Penalties penalties = Penalties(k, l2, l1, 0, 0, &scale[0], &visits[0, 0], &visits[1, 0], NULL)
+    if averaged:
+        penalties.sums = &sums[0, 0]
+    with nogil:
+        for c in range(k):
+            for j in range(d):
+                v[j * k + c] = <floating> (theta[c, j] * scale[j])
+            v[d * k + c] = theta[c, d]
+        while start < rows:
+            n = min(batch_size, rows - start)
+            a = steps[batch]
+            fetch_sparse(x, sizeof(floating), &layout, &order[0], start, n, rows)
+            for i in range(start, start + n):
+                for p in range(layout.begin[order[i]], layout.begin[order[i] + 1]):
+                    if penalties.seen[layout.at[p]] < penalties.time:
+                        settle(&penalties, layout.at[p], v)
+            forward(x, &layout, &order[0], start, n, k, v, &Z[0])
+            gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
+            loss_block(loss, &params[0], k, n, &Z[0], &y[0], n, &sb[0] if s != NULL else NULL,
+                       &total[0], &R[0], <floating*> NULL, 0, &work[0])
+            bound = max_slope[batch] if max_slope.shape[0] > 0 else 1e12
+            for i in range(n):
+                for c in range(k):
+                    R[c * n + i] = <floating> (-a * max(-bound, min(bound, <double> R[c * n + i])) / n)
+                    if fit_intercept:
+                        v[d * k + c] += R[c * n + i]
+                for p in range(layout.begin[order[start + i]], layout.begin[order[start + i] + 1]):
+                    j = layout.at[p]
+                    for c in range(k):
+                        v[j * k + c] += <floating> (R[c * n + i] * x[p] * scale[j] * scale[j])
+            penalties.time += a
+            if batch >= first_averaged:
+                penalties.count += 1
+                mean_count[0] += 1
+                for c in range(k):
+                    mean[c, d] += <floating> ((v[d * k + c] - mean[c, d]) / mean_count[0])
+            start += n
+            batch += 1
+        for j in range(d):
+            settle(&penalties, j, v)
+            for c in range(k):
+                if scale[j] > 0:
+                    theta[c, j] = <floating> (v[j * k + c] / scale[j])
+                if averaged and scale[j] > 0:
+                    mean[c, j] = <floating> (
+                        (mean_count_before * mean[c, j] + sums[j, c] / scale[j]) / mean_count[0]
+                    )
+        for c in range(k):
+            theta[c, d] = v[d * k + c]
     out = np.asarray(total)
     if loss >= SOFTMAX_LOG_LOSS:
         out[:] = out[0]

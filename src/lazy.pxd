@@ -7,7 +7,7 @@ every weight every time (Tsuruoka, Tsujii & Ananiadou 2009; the average as in Bo
 """
 
 from cython cimport floating
-from libc.math cimport fabs
+from libc.math cimport exp, fabs
 
 from rows cimport Layout, row_at
 
@@ -149,3 +149,29 @@ cdef inline void finish_update(
         for p in range(layout.begin[order[i]], layout.begin[order[i] + 1]):
             if lazy.last[layout.at[p]] < lazy.now:
                 finish_column(lazy, layout.at[p], averaged, v, q)
+
+
+cdef struct Penalties:
+    # of weights w = scale * u in plain descent on u: what time, the sum of the steps, makes of them
+    Py_ssize_t k
+    double l2, l1, time, count
+    const double* scale
+    double* seen     # (d,): time up to which a column is made up for
+    double* counted  # (d,): averaged updates likewise
+    double* sums     # (d, k): of w over the averaged updates; NULL without averaging
+
+
+cdef inline void settle(Penalties* penalties, Py_ssize_t j, floating* v) noexcept nogil:
+    """Bring column j of v (d, k) up to date."""
+    cdef Py_ssize_t c, k = penalties.k
+    cdef double elapsed = penalties.time - penalties.seen[j], after, threshold, shrink, missed
+    elapsed *= penalties.scale[j] * penalties.scale[j]
+    shrink, threshold = exp(-penalties.l2 * elapsed), penalties.l1 * elapsed
+    missed = penalties.count - penalties.counted[j]
+    for c in range(k):
+        after = v[j * k + c] * shrink
+        after = max(0.0, after - threshold) if after > 0 else min(0.0, after + threshold)
+        if penalties.sums != NULL:
+            penalties.sums[j * k + c] += missed * (v[j * k + c] + after) / 2
+        v[j * k + c] = <floating> after
+    penalties.seen[j], penalties.counted[j] = penalties.time, penalties.count
