@@ -368,8 +368,8 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
     def sparsify(self):
         """Turn `coef_` into a CSR matrix of shape (n_outputs, n_features).
 
-        That saves memory and time where an L1 penalty left few weights. Training goes on from it as before, and
-        leaves it dense again.
+        That saves memory and time where an L1 penalty left few weights. Training goes on from it as before,
+        and leaves it dense again.
 
         Returns
         -------
