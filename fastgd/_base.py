@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, IterationTasks
@@ -47,6 +48,12 @@ def all_or_nothing(method):
             raise
 
     return guarded
+
+
+def _has_coef(self):
+    if np.size(self.hidden_layer_sizes) == 0:
+        return True
+    raise AttributeError("The weights of a network (coefs_) are dense: this is for linear models.")
 
 
 class BaseGD(CallbackSupportMixin, BaseEstimator):
@@ -365,6 +372,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         self.batch_size_ = plan.batch_size
         self.preconditioner_ = plan.preconditioner
 
+    @available_if(_has_coef)
     def sparsify(self):
         """Turn `coef_` into a CSR matrix of shape (n_outputs, n_features).
 
@@ -375,11 +383,12 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         -------
         self : object
         """
-        self._check_linear()
+        check_is_fitted(self)
         if not issparse(self.coef_):
             self.coef_ = csr_matrix(np.atleast_2d(self.coef_))
         return self
 
+    @available_if(_has_coef)
     def densify(self):
         """Turn `coef_` into an ndarray again, of the shape that `fit` gave it.
 
@@ -387,17 +396,10 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         -------
         self : object
         """
-        self._check_linear()
+        check_is_fitted(self)
         if issparse(self.coef_):
             self.coef_ = self.coef_.toarray()[0 if self._training["flat"] else slice(None)]
         return self
-
-    def _check_linear(self):
-        check_is_fitted(self)
-        if not hasattr(self, "coef_"):
-            raise ValueError(
-                "A network's weights (coefs_) are dense: sparsify and densify are for linear models."
-            )
 
     def _predictor(self, X):
         """The predictor of the loss: (m,) where `coef_` is flat, else (m, k)."""
