@@ -160,7 +160,7 @@ def set_scales(problem, plan, moments=None):
         plan.schedule.smallest *= plan.schedule.eta
         return
 
-    norms = 1 + problem.row_norms()
+    norms = 1 + problem.row_norms(plan.batch_size)
     if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
         norms /= 1 - plan.hyper[0]
     plan.schedule = CappedSteps(norms, curvature, horizon)

@@ -63,6 +63,10 @@ class SparseRows:
         """The same numbers as SciPy knows them."""
         return csr_array((self.data, self.indices, self.indptr), shape=self.shape)
 
+    def column_counts(self):
+        """Entries of each column, shape (d,)."""
+        return np.bincount(self.indices, minlength=self.shape[1])
+
     @property
     def row_length(self):
         """Entries of a row, on average."""

@@ -45,7 +45,7 @@ cdef enum:
 cdef Py_ssize_t chunks_of(X, Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) except -1:
     """How many chunks with sums of their own, of a size that is small beside the work."""
     chunks = max(1, min(MAX_CHUNKS, (X.size + m) * k // CHUNK_WORK, m // 16))
-    return max(1, min(chunks, X.size // (8 * (d + 1)))) if hasattr(X, "indptr") else chunks
+    return max(1, min(chunks, X.size // (16 * (d + 1)))) if hasattr(X, "indptr") else chunks
 
 
 # ---------------------------------------------------------------------------------------------

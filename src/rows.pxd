@@ -13,7 +13,9 @@ from libc.stdint cimport int32_t
 cdef extern from *:
     void prefetch "__builtin_prefetch"(const void* address, int write, int locality) noexcept nogil
 
-from simd cimport axpy, axpy4, dot, dot4, sparse_axpy, sparse_dot
+from simd cimport (
+    STRIP, axpy, axpy4, dot, dot4, sparse_axpy, sparse_dot, sparse_dots, sparse_outer, sum_type,
+)
 
 cdef extern from "rows.h" nogil:
     ctypedef struct Layout "layout":
@@ -25,14 +27,6 @@ cdef extern from "rows.h" nogil:
         const int32_t* at
     void fetch_sparse(const void* X, size_t itemsize, const Layout* rows, const Py_ssize_t* order,
                       Py_ssize_t first, Py_ssize_t n, Py_ssize_t end) noexcept
-
-ctypedef fused sum_type:
-    float
-    double
-
-cdef enum:
-    STRIP = 64  # outputs of a sparse row that are summed side by side
-
 
 cdef inline values_of(X):
     """The numbers of X as a matrix: X itself, or those of sparse rows, one after the other."""
@@ -70,7 +64,7 @@ cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexc
     """As many rows as a second-level cache holds comfortably beside W, G and the next block."""
     cdef Py_ssize_t d = max(layout.d, 1)
     if layout.sparse:
-        return 256
+        return 2048  # W and G hardly fit into a cache both: neither is to drive the other out too often
     if layout.by_columns:  # a strip of each column: some cache lines long, yet all of them in cache
         return (256 if d > 512 else max(512, 40960 // d)) // itemsize // 4 * 4
     return min(256, max(8, 131072 // (d * itemsize))) // 4 * 4
@@ -93,8 +87,8 @@ cdef inline void forward_sparse(
     Py_ssize_t k, const floating* W, floating* Z,
 ) noexcept nogil:
     """`forward` of sparse rows."""
-    cdef Py_ssize_t c, i, p, lo, hi, start, width, d = layout.d
-    cdef floating strip[STRIP]
+    cdef Py_ssize_t c, i, lo, hi, start, width, d = layout.d
+    cdef floating strip[8]  # STRIP
     for i in range(n):
         lo = row_at(order, first + i)
         hi, lo = layout.begin[lo + 1], layout.begin[lo]
@@ -106,8 +100,7 @@ cdef inline void forward_sparse(
             width = min(STRIP, k - start)
             for c in range(width):
                 strip[c] = W[d * k + start + c]
-            for p in range(lo, hi):
-                axpy(width, X[p], W + layout.at[p] * k + start, strip)
+            sparse_dots(width, hi - lo, X + lo, layout.at + lo, W + start, k, strip)
             for c in range(width):
                 Z[(start + c) * n + i] = strip[c]
             start += width
@@ -118,9 +111,8 @@ cdef inline void backward_sparse(
     Py_ssize_t k, const floating* R, sum_type* G,
 ) noexcept nogil:
     """`backward` of sparse rows; G may be in double where X is not."""
-    cdef Py_ssize_t c, i, p, lo, hi, start, width, d = layout.d
-    cdef floating strip[STRIP]
-    cdef sum_type* g
+    cdef Py_ssize_t c, i, lo, hi, start, width, d = layout.d
+    cdef floating strip[8]  # STRIP
     for i in range(n):
         lo = row_at(order, first + i)
         hi, lo = layout.begin[lo + 1], layout.begin[lo]
@@ -131,8 +123,7 @@ cdef inline void backward_sparse(
             if sum_type is floating:
                 sparse_axpy(hi - lo, R[i], X + lo, layout.at + lo, G)
             else:
-                for p in range(lo, hi):
-                    G[layout.at[p]] += R[i] * X[p]
+                sparse_outer(1, hi - lo, X + lo, layout.at + lo, R + i, 1, G)
             continue
         start = 0
         while start < k:
@@ -140,13 +131,7 @@ cdef inline void backward_sparse(
             for c in range(width):
                 strip[c] = R[(start + c) * n + i]
                 G[d * k + start + c] += strip[c]
-            for p in range(lo, hi):
-                g = G + layout.at[p] * k + start
-                if sum_type is floating:
-                    axpy(width, X[p], strip, g)
-                else:
-                    for c in range(width):
-                        g[c] += X[p] * strip[c]
+            sparse_outer(width, hi - lo, X + lo, layout.at + lo, <const floating*> strip, k, G + start)
             start += width
 
 

@@ -19,6 +19,33 @@
 typedef double vec_f64 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(8), may_alias));
 typedef float vec_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(4), may_alias));
 
+enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
+
+/* widths that occur often, each with sums or factors in registers */
+#define FASTGD_OF_WIDTH(width, DO)                                                               \
+    switch (width) {                                                                             \
+    case 2: DO(2) break;                                                                         \
+    case 3: DO(3) break;                                                                         \
+    case 4: DO(4) break;                                                                         \
+    case STRIP: DO(STRIP) break;                                                                 \
+    default: DO(width)                                                                           \
+    }
+#define FASTGD_OUTER(w)                                                                          \
+    for (ptrdiff_t p = 0; p < n; ++p) {                                                          \
+        for (int c = 0; c < (w); ++c)                                                            \
+            G[at[p] * k + c] += factor[c] * x[p];                                                \
+    }
+#define FASTGD_SPARSE_OUTER(real)                                                                \
+    real factor[STRIP];                                                                          \
+    for (int c = 0; c < width; ++c)                                                              \
+        factor[c] = r[c];                                                                        \
+    FASTGD_OF_WIDTH(width, FASTGD_OUTER)
+#define FASTGD_DOTS(w)                                                                           \
+    for (ptrdiff_t p = 0; p < n; ++p) {                                                          \
+        for (int c = 0; c < (w); ++c)                                                            \
+            sum[c] += x[p] * W[at[p] * k + c];                                                   \
+    }
+
 #define FASTGD_DEFINE_SIMD(real, vec, sfx)                                                       \
     static inline real sum_lanes_##sfx(vec v)                                                    \
     {                                                                                            \
@@ -137,6 +164,25 @@ typedef float vec_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(4
             s0 += x[p] * w[at[p]];                                                               \
         return (s0 + s1) + (s2 + s3);                                                            \
     }                                                                                            \
+    /* out_c += sum_p x_p W[at_p, c] for a strip of outputs, W having k to a row */              \
+    static inline void sparse_dots_##sfx(ptrdiff_t width, ptrdiff_t n, const real *x,            \
+                                         const int32_t *at, const real *W, ptrdiff_t k,          \
+                                         real *out)                                              \
+    {                                                                                            \
+        real sum[STRIP];                                                                         \
+        for (int c = 0; c < width; ++c)                                                          \
+            sum[c] = out[c];                                                                     \
+        FASTGD_OF_WIDTH(width, FASTGD_DOTS)                                                      \
+        for (int c = 0; c < width; ++c)                                                          \
+            out[c] = sum[c];                                                                     \
+    }                                                                                            \
+    /* G[at_p, c] += r_c x_p for a strip of outputs */                                           \
+    static inline void sparse_outer_##sfx(ptrdiff_t width, ptrdiff_t n, const real *x,           \
+                                          const int32_t *at, const real *r, ptrdiff_t k,         \
+                                          real *G)                                               \
+    {                                                                                            \
+        FASTGD_SPARSE_OUTER(real)                                                                \
+    }                                                                                            \
     /* g[at_p] += a x_p */                                                                       \
     static inline void sparse_axpy_##sfx(ptrdiff_t n, real a, const real *x, const int32_t *at,  \
                                          real *g)                                                \
@@ -147,4 +193,11 @@ typedef float vec_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(4
 
 FASTGD_DEFINE_SIMD(double, vec_f64, f64)
 FASTGD_DEFINE_SIMD(float, vec_f32, f32)
+
+/* the same of floats, summed in double */
+static inline void sparse_outer_f32_f64(ptrdiff_t width, ptrdiff_t n, const float *x, const int32_t *at,
+                                        const float *r, ptrdiff_t k, double *G)
+{
+    FASTGD_SPARSE_OUTER(float)
+}
 #endif

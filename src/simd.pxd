@@ -3,6 +3,10 @@
 from cython cimport floating
 from libc.stdint cimport int32_t
 
+ctypedef fused sum_type:
+    float
+    double
+
 cdef extern from "simd.h" nogil:
     double dot_f64(Py_ssize_t n, const double* x, const double* w) noexcept
     float dot_f32(Py_ssize_t n, const float* x, const float* w) noexcept
@@ -20,6 +24,17 @@ cdef extern from "simd.h" nogil:
     float sparse_dot_f32(Py_ssize_t n, const float* x, const int32_t* at, const float* w) noexcept
     void sparse_axpy_f64(Py_ssize_t n, double a, const double* x, const int32_t* at,
                          double* g) noexcept
+    int STRIP
+    void sparse_dots_f64(Py_ssize_t width, Py_ssize_t n, const double* x, const int32_t* at,
+                         const double* W, Py_ssize_t k, double* out) noexcept
+    void sparse_dots_f32(Py_ssize_t width, Py_ssize_t n, const float* x, const int32_t* at,
+                         const float* W, Py_ssize_t k, float* out) noexcept
+    void sparse_outer_f64(Py_ssize_t width, Py_ssize_t n, const double* x, const int32_t* at,
+                          const double* r, Py_ssize_t k, double* G) noexcept
+    void sparse_outer_f32(Py_ssize_t width, Py_ssize_t n, const float* x, const int32_t* at,
+                          const float* r, Py_ssize_t k, float* G) noexcept
+    void sparse_outer_f32_f64(Py_ssize_t width, Py_ssize_t n, const float* x, const int32_t* at,
+                              const float* r, Py_ssize_t k, double* G) noexcept
     void sparse_axpy_f32(Py_ssize_t n, float a, const float* x, const int32_t* at, float* g) noexcept
 
 
@@ -59,6 +74,28 @@ cdef inline floating sparse_dot(Py_ssize_t n, const floating* x, const int32_t* 
         return sparse_dot_f64(n, x, at, w)
     else:
         return sparse_dot_f32(n, x, at, w)
+
+
+cdef inline void sparse_dots(
+    Py_ssize_t width, Py_ssize_t n, const floating* x, const int32_t* at, const floating* W, Py_ssize_t k,
+    floating* out,
+) noexcept nogil:
+    if floating is double:
+        sparse_dots_f64(width, n, x, at, W, k, out)
+    else:
+        sparse_dots_f32(width, n, x, at, W, k, out)
+
+
+cdef inline void sparse_outer(
+    Py_ssize_t width, Py_ssize_t n, const floating* x, const int32_t* at, const floating* r, Py_ssize_t k,
+    sum_type* G,
+) noexcept nogil:
+    if floating is double and sum_type is double:
+        sparse_outer_f64(width, n, x, at, r, k, G)
+    elif floating is float and sum_type is float:
+        sparse_outer_f32(width, n, x, at, r, k, G)
+    elif floating is float and sum_type is double:
+        sparse_outer_f32_f64(width, n, x, at, r, k, G)
 
 
 cdef inline void sparse_axpy(Py_ssize_t n, floating a, const floating* x, const int32_t* at,
