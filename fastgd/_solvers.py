@@ -132,7 +132,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
 
     Parameters
     ----------
-    metric : Gram or None
+    metric : Gram, or a Diagonal where there are too many columns for one, or None
         None: that of the local curvature, from the start.
     memory : int
         Pairs of steps and gradient differences kept; 0 is plain descent in the metric.
@@ -145,6 +145,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     value, gradient = problem.value_and_grad(u, H)
     start = value
     base, damping = None, 1e-4
+    guessed = metric is not None and not metric.certified
     # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
     blocks_only = problem.loss.coupled and not (refresh and problem.small_softmax)
     least_age = 10 if blocks_only else 0
@@ -166,6 +167,8 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         target = target_gap(problem, value, start, tol) if tol is not None else np.zeros_like(gap)
         if blocks_only:  # the estimate is a rough one, and the end is fast
             target = 1e-2 * target
+        elif guessed:
+            target = 0.1 * target
         open_ = ((gap > target) | ((not trusted) & (gap > 0)))[:, None]
         calm = 0 if open_.any() else calm + 1
         result.gap = float(gap.sum())
