@@ -30,7 +30,7 @@ cdef extern from "rows.h" nogil:
 
 cdef inline values_of(X):
     """The numbers of X as a matrix: X itself, or those of sparse rows, one after the other."""
-    return X.data[None] if hasattr(X, "indptr") else X
+    return X.data.reshape(1, -1) if hasattr(X, "indptr") else X
 
 
 cdef inline Layout layout_of(X) except *:
