@@ -10,6 +10,8 @@ import numpy as np
 
 from ._compiled import linear
 
+ROWS_AT_A_TIME = 4096
+
 
 class Coordinates:
     """theta (k, d + 1) <-> u (k, d + 1), the last column being the intercept.
@@ -71,6 +73,20 @@ def column_means_and_variances(X, weight, n_threads):
     noise = 10 * np.finfo(np.float64).eps * (np.abs(mean) + np.abs(start))
     variance[variance <= noise**2] = 0.0
     return mean, variance
+
+
+def column_ranges(X, weight):
+    """Least and largest entry of every column among the rows that have a weight, each of shape (d,)."""
+    if weight is None or weight.all():
+        return X.min(axis=0), X.max(axis=0)
+    least, most = np.full(X.shape[1], np.inf, X.dtype), np.full(X.shape[1], -np.inf, X.dtype)
+    for first in range(0, X.shape[0], ROWS_AT_A_TIME):  # X may be larger than the memory
+        rows = slice(first, first + ROWS_AT_A_TIME)
+        part = X[rows][weight[rows] > 0]
+        if len(part):
+            np.minimum(least, part.min(axis=0), out=least)
+            np.maximum(most, part.max(axis=0), out=most)
+    return least, most
 
 
 def standardised(mean, variance, *, ridge, fit_intercept):

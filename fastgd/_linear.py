@@ -6,6 +6,8 @@ coordinates of `_coordinates.py`. Outputs that do not share a loss are separate 
 side: values come per group, a group being an output, or all of them where softmax couples them.
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from ._compiled import epochs, linear
@@ -40,9 +42,13 @@ class LinearProblem:
         self.n_groups = 1 if loss.coupled else k
         self.total_weight = float(len(X)) if weight is None else float(weight.sum(dtype=np.float64))
         self.coordinates = Coordinates()
-        self.floor = loss.floor(Y, weight)
         self._pass = linear.Pass(X, k)
         self._params = loss.array
+
+    @cached_property
+    def floor(self):
+        """A lower bound of the mean loss per group."""
+        return self.loss.floor(self.Y, self.weight)
 
     def with_loss(self, loss):
         """The same data under another loss of the same shape (a smoothing of this one)."""
