@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, IterationTasks
-from ._coordinates import column_means_and_variances
+from ._coordinates import merged_moments
 from ._descent import minimise, one_epoch, set_scales, start
 from ._epochs import EpochState
 from ._linear import LinearProblem
@@ -105,19 +105,22 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
             X, y, weight, validation = self._split(X, y, weight)
         plan = make_plan(self, loss, *X.shape)
         problem = self._problem(*self._encode(X, y, classes, weight, plan), loss, plan, k, n_threads)
-
         theta, state = self._initial_theta(problem, warm, coef_init, intercept_init), None
         if warm and coef_init is None and intercept_init is None:
             state = self._resumable(plan, theta)
-        flat = self._flat_output(y)
+        given = X_all, y_all, None if metadata is None else {"sample_weight": metadata}
+        return self._train(problem, plan, theta, state, classes, self._flat_output(y), validation, given)
+
+    def _train(self, problem, plan, theta, state, classes, flat, validation, given):
+        """Descend from theta, or from where the problem begins, and store what was learned.
+
+        given : X, y and metadata as callbacks are shown them
+        """
 
         def attributes(theta):
             return self._learned(problem, theta, flat) | self._classes_attribute(classes)
 
-        tasks = IterationTasks.make(
-            self, X_all, y_all, None if metadata is None else {"sample_weight": metadata},
-            self.max_iter, attributes,
-        )  # fmt: skip
+        tasks = IterationTasks.make(self, *given, self.max_iter, attributes)
         monitor = Monitor(
             max_iter=self.max_iter,
             verbose=self.verbose,
@@ -438,11 +441,7 @@ def _contiguous(X):
 
 
 def _merge_moments(seen, problem):
-    """Weight, mean and sum of squares about the mean of all chunks so far (Chan et al. 1983)."""
-    mean, variance = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+    """Weight, mean and sum of squares about the mean of all chunks so far."""
+    mean, variance = problem.means_and_variances()
     new = problem.total_weight, mean, variance * problem.total_weight
-    if seen is None:
-        return new
-    n = seen[0] + new[0]
-    delta = new[1] - seen[1]
-    return n, seen[1] + delta * (new[0] / n), seen[2] + new[2] + delta**2 * (seen[0] * new[0] / n)
+    return new if seen is None else merged_moments(seen, new)

@@ -75,6 +75,18 @@ def column_means_and_variances(X, weight, n_threads):
     return mean, variance
 
 
+def merged_moments(a, b):
+    """Weight, mean and sum of squares about the mean of the rows of two sets (Chan et al. 1983).
+
+    The third may be squares of shape (d,) or products of shape (d, d).
+    """
+    if not a[0] or not b[0]:
+        return a if a[0] else b
+    n, delta = a[0] + b[0], b[1] - a[1]
+    between = delta**2 if a[2].ndim == 1 else np.outer(delta, delta)
+    return n, a[1] + delta * (b[0] / n), a[2] + b[2] + between * (a[0] * b[0] / n)
+
+
 def column_ranges(X, weight):
     """Least and largest entry of every column among the rows that have a weight, each of shape (d,)."""
     if weight is None or weight.all():

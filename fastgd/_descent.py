@@ -146,7 +146,7 @@ def set_scales(problem, plan, moments=None):
     horizon = len(problem.X) if moments is None else 1000
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
         if moments is None:
-            moments = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+            moments = problem.means_and_variances()
         problem.coordinates = standardised(
             *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=problem.fit_intercept
         )
@@ -157,12 +157,17 @@ def set_scales(problem, plan, moments=None):
         plan.schedule.smallest *= plan.schedule.eta
         return
 
+    plan.schedule = capped_steps(problem, plan, curvature, horizon)
+    if problem.loss.curvature is None:
+        plan.slope_bound = curvature
+
+
+def capped_steps(problem, plan, curvature, horizon):
+    """The schedule of learning_rate="auto" for the rows of a problem."""
     norms = 1 + problem.row_norms()
     if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
         norms /= 1 - plan.hyper[0]
-    plan.schedule = CappedSteps(norms, curvature, horizon)
-    if problem.loss.curvature is None:
-        plan.slope_bound = curvature
+    return CappedSteps(norms, curvature, horizon)
 
 
 def _size_of_target(problem):

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from ._compiled import epochs, linear
-from ._coordinates import Coordinates
+from ._coordinates import Coordinates, column_means_and_variances
+from ._epochs import shuffled_epoch
 from ._losses import regression_loss
 from ._metrics import largest_eigenvalue, times
 from ._penalties import Penalty, soft_threshold
@@ -73,15 +74,19 @@ class LinearProblem:
             return np.full((1, 1), product.sum())
         return product.sum(axis=1, keepdims=True)
 
+    def loss_sums(self, theta, curvature=None):
+        """Sum of the rows' weighted losses per output, shape (k,), and its gradient (k, d + 1)."""
+        return self._pass.run(
+            self.X, self.Y, self.weight, theta, self.loss.id, self._params, self.n_threads, curvature
+        )
+
     def value_and_grad(self, u, curvature=None):
         """Smooth part of the objective per group, shape (n_groups,), and its gradient (k, d + 1).
 
         `curvature`, shape (k, m), receives the weighted second derivatives of the rows.
         """
         theta = self.coordinates.to_theta(u)
-        total, gradient = self._pass.run(
-            self.X, self.Y, self.weight, theta, self.loss.id, self._params, self.n_threads, curvature
-        )
+        total, gradient = self.loss_sums(theta, curvature)
         gradient /= self.total_weight
         value = total[: self.n_groups] / self.total_weight
         if not self.fit_intercept:
@@ -117,6 +122,10 @@ class LinearProblem:
         return float(self.penalty.value(self.coordinates.to_theta(u)).sum())
 
     # ---- metrics ----------------------------------------------------------------------------
+
+    def means_and_variances(self):
+        """Weighted mean and variance of every column, each of shape (d,)."""
+        return column_means_and_variances(self.X, self.weight, self.n_threads)
 
     def _gram(self, h):
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
@@ -178,6 +187,13 @@ class LinearProblem:
                 hessian[c, :, other] = hessian[other, :, c] = -self._gram(weight * P[c] * P[other])
         return [hessian.reshape(k * p, k * p)]
 
+    def mean_curvature(self, curvature):
+        """Mean second derivative of the rows' losses; of a softmax its bound."""
+        if self.loss.coupled:
+            return self.loss.curvature
+        total = float(curvature.sum(dtype=np.float64))
+        return max(total / (self.k * self.total_weight), 1e-12)
+
     def empty_curvature(self):
         return np.empty((self.k, len(self.X)), self.X.dtype)
 
@@ -185,11 +201,7 @@ class LinearProblem:
         """Largest eigenvalue of the bound of the Hessian, by power iteration."""
         if affordable:
             return largest_eigenvalue(self.hessian_bound(curvature))
-        probe = LinearProblem(
-            self.X, np.zeros((1, len(self.X)), self.X.dtype), self.weight, _SQUARED, self.penalty,
-            k=1, fit_intercept=self.fit_intercept, n_threads=self.n_threads,
-        )  # fmt: skip
-        probe.coordinates = self.coordinates
+        probe = self._without_targets()
         ridge = self._ridge()
         u = np.linspace(1.0, 2.0, self.d + 1)[None]
         value = 0.0
@@ -201,6 +213,15 @@ class LinearProblem:
                 break
             u = Hu
         return 1.1 * value  # a solver tightens a bound that proves too small
+
+    def _without_targets(self):
+        """Squared error of one output of zeros: its gradient is linear in u."""
+        probe = LinearProblem(
+            self.X, np.zeros((1, len(self.X)), self.X.dtype), self.weight, _SQUARED, self.penalty,
+            k=1, fit_intercept=self.fit_intercept, n_threads=self.n_threads,
+        )  # fmt: skip
+        probe.coordinates = self.coordinates
+        return probe
 
     def row_norms(self):
         """Squared lengths of the rows in this problem's coordinates, the intercept's 1 left out, (m,)."""
@@ -227,6 +248,8 @@ class LinearProblem:
     def work_per_row(self):
         """Multiplications of a row in an epoch."""
         return (self.d + 1) * self.k
+
+    epoch = shuffled_epoch
 
     def end_epoch(self):
         """A linear model has no layers to look at."""

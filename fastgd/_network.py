@@ -15,7 +15,8 @@ from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
 from ._compiled import network
-from ._coordinates import column_means_and_variances, column_ranges
+from ._coordinates import column_ranges
+from ._epochs import shuffled_epoch
 from ._linear import LinearProblem
 from ._threads import blas_threads, one_blas_thread
 
@@ -269,6 +270,8 @@ class NetworkProblem:
         """Mean loss of predicting zero, at least 1e-3."""
         return LinearProblem.loss_of_nothing(self)
 
+    epoch = shuffled_epoch
+
     def end_epoch(self):
         self.gradient_norms.append(np.array(self._norms))
 
@@ -284,7 +287,7 @@ class NetworkProblem:
         small variance. Columns of one kind (pixels, counts) keep their proportions up to a factor of 10,
         and their zero. A constant column is left out, unless more rows are to come (`streaming`).
         """
-        mean, variance = column_means_and_variances(self.X, self.weight, self.n_threads)
+        mean, variance = LinearProblem.means_and_variances(self)
         least, most = column_ranges(self.X, self.weight)
         reach = np.maximum(most - mean, mean - least)
         spread = np.maximum(np.sqrt(variance), reach / 10)
