@@ -129,11 +129,13 @@ class LinearProblem:
 
     def _gram(self, h):
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
-        identity = self.coordinates.identity
-        shift = np.zeros(self.d) if identity else self.coordinates.shift
-        A = linear.weighted_gram(self.X, h, shift, self.n_threads)
+        shift = np.zeros(self.d) if self.coordinates.identity else self.coordinates.shift
+        return self._as_metric(linear.weighted_gram(self.X, h, shift, self.n_threads))
+
+    def _as_metric(self, A):
+        """Sums of products of columns shifted by the coordinates' shift, as means of scaled columns."""
         A /= self.total_weight
-        if not identity:
+        if not self.coordinates.identity:
             scale = np.append(self.coordinates.scale, 1.0)
             A *= scale
             A *= scale[:, None]
