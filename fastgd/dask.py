@@ -1,8 +1,8 @@
 """GDRegressor and GDClassifier for rows that lie in pieces on the workers of a Dask cluster.
 
-Needs ``pip install fastgd[dask]``. The chunks of a Dask array, or the partitions of a DataFrame, stay where they
-are; what travels is described in `_distributed.py`. This file checks and encodes: Dask collections become
-futures of chunks, and y what the kernels take, on the workers.
+Needs ``pip install fastgd[dask]``. The chunks of a Dask array, or the partitions of a DataFrame, stay where
+they are; what travels is described in `_distributed.py`. This file checks and encodes: Dask collections
+become futures of chunks, and y what the kernels take, on the workers.
 """
 
 import copy
@@ -273,7 +273,7 @@ class DaskGDRegressor(_DaskGD, GDRegressor):
         if not is_dask_collection(X):
             return super().score(X, y, sample_weight)
         y, s, p = _as_array(y, "y"), _weight_or_one(sample_weight), self.predict(X)
-        y, s, p = (a.reshape(-1, 1) if getattr(a, "ndim", 2) == 1 else a for a in (y, s, p))
+        y, s, p = (a[:, None] if getattr(a, "ndim", 2) == 1 else a for a in (y, s, p))
         n, total, squares, residual = self._computed(
             (da.ones_like(y) * s).sum(axis=0), (s * y).sum(axis=0), (s * y**2).sum(axis=0),
             (s * (y - p) ** 2).sum(axis=0),
@@ -390,7 +390,8 @@ class DaskGDClassifier(_DaskGD, GDClassifier):
         """
         if not is_dask_collection(X):
             return super().score(X, y, sample_weight)
-        right = _as_array(y, "y").reshape(-1) == self.predict(X)
+        y = _as_array(y, "y")
+        right = (y if y.ndim == 1 else y[:, 0]) == self.predict(X)
         s = _weight_or_one(sample_weight)
         n, total = self._computed((da.ones_like(right, dtype=float) * s).sum(), (right * s).sum())
         return float(total / n)
@@ -446,8 +447,8 @@ def _futures(client, X, y, sample_weight):
     """Futures of the chunks of X, y and weights (None without), and the dtype of X."""
     if not is_dask_collection(X):
         raise TypeError(
-            f"X must be a Dask array or DataFrame, got {type(X).__name__}. For data in memory use GDRegressor "
-            "or GDClassifier, or dask.array.from_array."
+            f"X must be a Dask array or DataFrame, got {type(X).__name__}. For data in memory use "
+            "GDRegressor or GDClassifier, or dask.array.from_array."
         )
     dtype = _dtype_of(X)
     X = _as_array(X, "X", dtype)
@@ -483,8 +484,8 @@ def _aligned(name, values, X):
         return values.rechunk({0: X.chunks[0]})
     if values.numblocks[0] != X.numblocks[0]:
         raise ValueError(
-            f"X has {X.numblocks[0]} chunks of rows and {name} {values.numblocks[0]}, whose sizes are unknown: chunk "
-            "them alike, or call compute_chunk_sizes() on both."
+            f"X has {X.numblocks[0]} chunks of rows and {name} {values.numblocks[0]}, of unknown sizes: "
+            "chunk them alike, or call compute_chunk_sizes() on both."
         )
     return values
 
