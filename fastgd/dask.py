@@ -91,10 +91,8 @@ class _DaskGD:
         warm = self.warm_start and hasattr(self, "_training")
         client = self.client_
         Xs, ys, weights, dtype = _futures(client, X, y, sample_weight)
-        _check_feature_names(
-            self, getattr(X, "_meta", None) if _is_frame(X) else np.empty((0, 0)), reset=True
-        )
-        local = self.to_local()
+        _check_feature_names(self, X._meta, reset=True)
+        local = clone(self.to_local())
         facts = _facts_of_chunks(client, local, Xs, ys, weights)
         self.n_features_in_ = facts[0]["shape"][1]
         kept = [i for i, fact in enumerate(facts) if fact["shape"][0]]
@@ -424,7 +422,7 @@ def _is_frame(X):
 
 def _dtype_of(X):
     """float32 if all of X is, else float64."""
-    dtypes = set(X.dtypes) if hasattr(X, "dtypes") and _is_frame(X) else {X.dtype}
+    dtypes = set(X.dtypes) if hasattr(X, "dtypes") else {X.dtype}
     return np.dtype(np.float32 if dtypes == {np.dtype(np.float32)} else np.float64)
 
 
@@ -492,14 +490,10 @@ def _aligned(name, values, X):
 
 def _facts_of_chunks(client, local, Xs, ys, weights):
     """What must be known of all chunks before any is encoded: a dictionary for each."""
-    weights = weights or [None] * len(Xs)
-    facts = client.gather(
-        [
-            client.submit(_facts, i, local, X, y, s, pure=False)
-            for i, (X, y, s) in enumerate(zip(Xs, ys, weights, strict=True))
-        ]
+    chunks = zip(Xs, ys, weights or [None] * len(Xs), strict=True)
+    return client.gather(
+        [client.submit(_facts, i, local, X, y, s, pure=False) for i, (X, y, s) in enumerate(chunks)]
     )
-    return facts
 
 
 def _y_like(facts, kept):

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -303,3 +304,27 @@ def test_a_fit_of_a_memory_mapped_file_takes_a_fraction_of_its_size(file_of_numb
     measured = json.loads(result.stdout)
     assert max(measured["rss"].values()) < BUDGET, measured["rss"]
     assert min(measured["scores"].values()) > 0.05, measured["scores"]
+
+
+@LINUX
+@pytest.mark.slow
+def test_the_example_streams_a_file_in_memory_that_does_not_grow_with_it(tmp_path):
+    parquet, csv = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow.csv")
+    pytest.importorskip("rich")
+    path = Path(__file__).parent.parent / "examples" / "stream_parquet.py"
+    spec = spec_from_file_location("stream_parquet", path)
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    small, large, text = tmp_path / "small.parquet", tmp_path / "large.parquet", tmp_path / "small.csv"
+    example.make_file(small, rows=60_000)
+    example.make_file(large, rows=500_000)
+    csv.write_csv(parquet.read_table(small), text)
+    growth = {}
+    for file in (small, large, text):
+        command = [sys.executable, path, file, "late"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert float(re.search(r"([\d.]+)% told right", result.stdout)[1]) > 50
+        growth[file] = float(re.search(r"peak .* MB, (\d+) MB more", result.stdout)[1])
+    assert large.stat().st_size > 75e6
+    assert growth[large] < 0.3 * large.stat().st_size / 1e6, growth
