@@ -28,7 +28,7 @@ from ._threads import effective_n_threads, one_blas_thread
 FAN_IN = 8  # results that one task of the tree adds up
 LARGE = 65536  # bytes of parameters from which workers fetch them from each other
 BUCKETS = 1024  # of the summary of a target
-ROWS_AT_A_TIME = 8192  # of X and Y side by side
+SAMPLE = 1024  # rows that tell roughly where the mean of a column is
 _BLAS = threading.Lock()  # how many threads BLAS has is one number per process
 
 
@@ -410,21 +410,23 @@ def _total_curvature(problem, theta):
 
 
 def _moments_of_all(problem):
-    """Weight, mean and products about the mean of the columns of (X, Y), every row read once."""
-    X, Y, weight = problem.X, problem.Y, problem.weight
-    moments = (0.0, None, None)
-    with _BLAS, one_blas_thread(X.size * problem.d):
-        for first in range(0, len(X), ROWS_AT_A_TIME):
-            rows = slice(first, first + ROWS_AT_A_TIME)
-            Z = np.hstack([X[rows], Y[:, rows].T], dtype=np.float64)
-            s = np.ones(len(Z)) if weight is None else weight[rows].astype(np.float64)
-            if s.any():
-                centre = s @ Z / s.sum()
-                A = linear.weighted_gram(Z, s, centre, problem.n_threads)
-                n, off = A[-1, -1], A[-1, :-1] / A[-1, -1]  # rounding left of the mean
-                products = A[:-1, :-1] - n * np.outer(off, off)
-                moments = merged_moments(moments, (n, centre + off, products))
-    return (moments,)
+    """Weight, mean and products about the mean of the columns of (X, Y); of Y by itself only the squares."""
+    X, d = problem.X, problem.d
+    weight = problem.weight
+    s = np.ones(len(X)) if weight is None else weight.astype(np.float64)
+    about = X[:: max(1, len(X) // SAMPLE)].mean(axis=0, dtype=np.float64)  # near the mean is near enough
+    with _BLAS, one_blas_thread(X.size * d):
+        A = linear.weighted_gram(X, s, about, problem.n_threads)
+    n, away = A[-1, -1], A[-1, :-1] / A[-1, -1]
+    constant = np.zeros((problem.k, d + 1))
+    constant[:, -1] = np.average(problem.Y, axis=1, weights=weight)
+    squares, gradient = problem.loss_sums(constant)  # residuals are those of the mean of y
+    mean, products = np.append(about + away, constant[:, -1]), np.zeros((d + problem.k,) * 2)
+    products[:d, :d] = A[:-1, :-1] - n * np.outer(away, away)
+    products[d:, :d] = gradient[:, -1:] * mean[:d] - gradient[:, :-1]
+    products[:d, d:] = products[d:, :d].T
+    products[range(d, len(products)), range(d, len(products))] = 2 * squares
+    return ((n, mean, products),)
 
 
 def _summary(problem):

@@ -127,6 +127,17 @@ def test_chunks_may_lie_in_memory_as_they_like(client, data, order):
     assert_same_model(DaskGDRegressor(loss="huber", tol=1e-7).fit(given, y), expected)
 
 
+@pytest.mark.parametrize("order", ["as they come", "sorted"])
+def test_columns_far_from_zero_lose_no_digits(client, data, order):
+    rows = np.arange(150) if order == "as they come" else np.argsort(data.X[:, 0])
+    X, y = data.X[rows] * 10.0 ** np.arange(-3, 3) + 1e5, data.y[rows] - 1e4
+    ours = DaskGDRegressor(alpha=0).fit(chunked(X), chunked(y))
+    centred = np.column_stack([X - X.mean(axis=0), np.ones(150)])  # an oracle without offsets
+    w = np.linalg.lstsq(centred, y, rcond=None)[0]
+    assert_allclose(ours.coef_, w[:-1], rtol=1e-6)
+    assert_allclose(ours.intercept_[0], w[-1] - X.mean(axis=0) @ w[:-1], rtol=1e-6)
+
+
 def test_more_columns_than_a_gram_matrix_is_worth(client):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2100))
