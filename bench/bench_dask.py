@@ -208,7 +208,7 @@ def main():
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     print(machine())
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with cluster, Client(cluster) as client:
         for name in arguments.only:
             with neighbours():

@@ -24,7 +24,7 @@ from sklearn.utils.validation import (
 try:
     import dask.array as da
     from dask.base import is_dask_collection
-    from distributed import default_client, futures_of
+    from distributed import default_client, futures_of, wait
 except ImportError as error:
     raise ImportError("fastgd.dask needs Dask: pip install fastgd[dask]") from error
 
@@ -92,8 +92,8 @@ class _DaskGD:
         client = self.client_
         Xs, ys, weights, dtype = _futures(client, X, y, sample_weight)
         _check_feature_names(self, X._meta, reset=True)
-        local = clone(self.to_local())
-        facts = _facts_of_chunks(client, local, Xs, ys, weights)
+        local, homes = clone(self.to_local()), _homes(client, Xs)
+        facts = _facts_of_chunks(client, local, Xs, ys, weights, homes)
         self.n_features_in_ = facts[0]["shape"][1]
         kept = [i for i, fact in enumerate(facts) if fact["shape"][0]]
         rows = Rows((sum(facts[i]["shape"][0] for i in kept), self.n_features_in_), dtype)
@@ -114,7 +114,7 @@ class _DaskGD:
         targets = [
             client.submit(
                 _targets, local, ys[i], weights[i] if weights else None, classes, class_weight, dtype,
-                pure=False,
+                **homes[i],
             )
             for i in kept
         ]  # fmt: skip
@@ -234,7 +234,7 @@ class DaskGDRegressor(_DaskGD, GDRegressor):
     >>> from sklearn.datasets import load_diabetes
     >>> from fastgd.dask import DaskGDRegressor
     >>> X, y = (da.from_array(a, chunks=100) for a in load_diabetes(return_X_y=True))
-    >>> with Client(processes=False, dashboard_address=None) as client:
+    >>> with Client(processes=False, dashboard_address=":0") as client:
     ...     model = DaskGDRegressor(alpha=0, client=client).fit(X, y)
     ...     print(round(model.score(X, y), 3))
     0.518
@@ -312,7 +312,7 @@ class DaskGDClassifier(_DaskGD, GDClassifier):
     >>> from sklearn.datasets import load_iris
     >>> from fastgd.dask import DaskGDClassifier
     >>> X, y = (da.from_array(a, chunks=40) for a in load_iris(return_X_y=True))
-    >>> with Client(processes=False, dashboard_address=None) as client:
+    >>> with Client(processes=False, dashboard_address=":0") as client:
     ...     model = DaskGDClassifier(client=client).fit(X, y)
     ...     print(model.predict_proba(X)[:1].compute().round(2))
     [[1. 0. 0.]]
@@ -488,11 +488,19 @@ def _aligned(name, values, X):
     return values
 
 
-def _facts_of_chunks(client, local, Xs, ys, weights):
+def _homes(client, Xs):
+    """Where the tasks of a chunk are to run, as arguments of `client.submit`: it must not move for y."""
+    wait(Xs)
+    holders = client.who_has(Xs)
+    places = (list(holders.get(X.key, ())) for X in Xs)
+    return [{"pure": False} | ({"workers": at, "allow_other_workers": True} if at else {}) for at in places]
+
+
+def _facts_of_chunks(client, local, Xs, ys, weights, homes):
     """What must be known of all chunks before any is encoded: a dictionary for each."""
-    chunks = zip(Xs, ys, weights or [None] * len(Xs), strict=True)
+    chunks = zip(Xs, ys, weights or [None] * len(Xs), homes, strict=True)
     return client.gather(
-        [client.submit(_facts, i, local, X, y, s, pure=False) for i, (X, y, s) in enumerate(chunks)]
+        [client.submit(_facts, i, local, X, y, s, **home) for i, (X, y, s, home) in enumerate(chunks)]
     )
 
 

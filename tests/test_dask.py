@@ -3,8 +3,6 @@
 import os
 import pickle
 import signal
-import time
-import warnings
 
 import numpy as np
 import pytest
@@ -29,7 +27,7 @@ DASK = {GDRegressor: DaskGDRegressor, GDClassifier: DaskGDClassifier}
 def client():
     """Two workers, which are threads of this process."""
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
     )
     with cluster, distributed.Client(cluster) as client:
         yield client
@@ -153,18 +151,20 @@ def test_more_columns_than_a_gram_matrix_is_worth(client):
 # ------------------------------------------------------------------------------------------------
 
 
-def test_chunks_stay_where_they_are(client):
+@pytest.mark.parametrize("order", [1, -1], ids=["y beside X", "y elsewhere"])
+def test_chunks_stay_where_they_are(client, order):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100_000, 20))
     y = (X[:, 0] + rng.logistic(size=100_000) > 0).astype(int)
-    X, y = client.persist([placed(client, np.split(X, 10)), placed(client, np.split(y, 10))])
+    workers = sorted(client.nthreads())[::order]
+    X, y = client.persist([placed(client, np.split(X, 10)), placed(client, np.split(y, 10), workers)])
     distributed.wait([X, y])
     keys = distributed.futures_of(X)
     before, sent = client.who_has(keys), bytes_sent(client)
     model = DaskGDClassifier(tol=1e-6).fit(X, y)
     assert model.n_iter_ > 3
     assert client.who_has(keys) == before
-    assert bytes_sent(client) - sent < 0.01 * X.nbytes
+    assert bytes_sent(client) - sent < 0.01 * X.nbytes + y.nbytes * (order == -1)
 
 
 def bytes_sent(client):
@@ -220,7 +220,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_fit_is_survived(monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(6000, 10))
     y = np.digitize(X[:, 0] + rng.logistic(size=6000), [-0.5, 0.5])
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with cluster, distributed.Client(cluster) as client:
         pids = client.run(os.getpid)
         assert len(pids) == 2 and os.getpid() not in pids.values()
