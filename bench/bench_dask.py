@@ -32,15 +32,16 @@ PASSES = 15
 
 def table_on_workers(client, m, d, chunks):
     """X, y of a regression and labels of two classes, as persisted Dask arrays chunked alike."""
-    X = da.random.default_rng(0).standard_normal((m, d), chunks=(ceil(m / chunks), d))
+    X = client.persist(da.random.default_rng(0).standard_normal((m, d), chunks=(ceil(m / chunks), d)))
+    wait(X)  # so that what follows is computed where X is
     w = np.random.default_rng(1).standard_normal(d)
     z = X @ w / np.sqrt(d)
     rng = da.random.default_rng(2)
     y = z + rng.standard_normal(m, chunks=X.chunks[0])
     labels = (z + rng.logistic(size=m, chunks=X.chunks[0]) > 0.5).astype(int)
-    arrays = client.persist([X, y, labels])
-    wait(arrays)
-    return arrays
+    y, labels = client.persist([y, labels])
+    wait([y, labels])
+    return X, y, labels
 
 
 # ------------------------------------------------------------------------------------------------

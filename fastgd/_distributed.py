@@ -2,11 +2,12 @@
 
 In: futures of chunks of X, and of the targets that belong to them. Out: what a solver asks of any
 `LinearProblem`. Parameters travel to the workers; sums over rows come back, O(d) numbers for a gradient
-and O(d^2) for a metric, added up in a tree. One task per worker goes over all chunks there. A worker that
-dies takes no result with it: Dask computes its chunks anew, elsewhere, and the pass goes on.
+and O(d^2) for a metric, added up in a tree. One task per worker goes over all chunks there. When a worker
+dies, Dask computes its chunks anew, elsewhere, and the pass is given out again.
 """
 
 import copy
+import functools
 import threading
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from ._plan import GRAM_LIMIT
 from ._schedules import CappedSteps
 from ._threads import effective_n_threads, one_blas_thread
 
+PATIENCE = 1.0  # seconds between two looks at whether all workers are alive
 FAN_IN = 8  # results that one task of the tree adds up
 LARGE = 65536  # bytes of parameters from which workers fetch them from each other
 BUCKETS = 1024  # of the summary of a target
@@ -70,7 +72,7 @@ class Chunks:
         self._workers, self._groups = None, []
 
     def groups(self):
-        """(address, chunks) of every worker that has some, by where the chunks are now."""
+        """(address, chunks) of every worker that has some; None is any worker, while there is none."""
         workers = sorted(self.client.nthreads())
         if workers != self._workers:  # at first, and when one died or joined
             holders = self.client.who_has(self.X)
@@ -87,28 +89,39 @@ class Chunks:
     def over_groups(self, task, parameters, arguments=None):
         """Sum over workers of task(parameters, argument, X, targets, n_jobs).
 
+        A task may run where its chunks are and nowhere else: Dask would balance the load by moving them. So
+        when a worker is lost, what it had to do is given out anew.
+
         arguments : callable, from the number of workers to an argument for each
         """
-        groups = self.groups()
+        while True:
+            groups = self.groups()
+            root = self._submit(task, parameters, arguments, groups)
+            while True:
+                try:
+                    total = root.result(timeout=PATIENCE)
+                    return tuple(np.array(part) if isinstance(part, np.ndarray) else part for part in total)
+                except TimeoutError:
+                    alive = self.client.nthreads()
+                    if any(address and address not in alive for address, _ in groups):
+                        break
+
+    def _submit(self, task, parameters, arguments, groups):
+        """Future of the sum, by a tree of tasks."""
+        submit = functools.partial(self.client.submit, pure=False)
         arguments = [None] * len(groups) if arguments is None else arguments(len(groups))
         if sum(value.nbytes for value in parameters if isinstance(value, np.ndarray)) > LARGE:
-            parameters = self.client.submit(_same, parameters, pure=False)
+            parameters = submit(_same, parameters)
         level = [
-            self.client.submit(
+            submit(
                 task, parameters, argument, [self.X[i] for i in chunks],
-                [self.targets[i] for i in chunks], self.n_jobs,
-                workers=None if address is None else [address], allow_other_workers=address is not None,
-                pure=False,
+                [self.targets[i] for i in chunks], self.n_jobs, workers=address and [address],
             )
             for (address, chunks), argument in zip(groups, arguments, strict=True)
         ]  # fmt: skip
-        while len(level) > FAN_IN:
-            level = [
-                self.client.submit(_merge, level[i : i + FAN_IN], pure=False)
-                for i in range(0, len(level), FAN_IN)
-            ]
-        total = _merge(self.client.gather(level))
-        return tuple(np.array(part) if isinstance(part, np.ndarray) else part for part in total)
+        while len(level) > 1:
+            level = [submit(_merge, level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
+        return level[0]
 
 
 class Curvature:

@@ -92,8 +92,10 @@ class _DaskGD:
         client = self.client_
         Xs, ys, weights, dtype = _futures(client, X, y, sample_weight)
         _check_feature_names(self, X._meta, reset=True)
-        local, homes = clone(self.to_local()), _homes(client, Xs)
-        facts = _facts_of_chunks(client, local, Xs, ys, weights, homes)
+        local = clone(self.to_local())
+        raw = [[i, y, weights and weights[i]] for i, y in enumerate(ys)]
+        chunks = Chunks(client, Xs, raw, [1] * len(Xs), self.n_jobs)
+        facts = sorted(chunks.over_groups(_facts_of_group, (local,))[0], key=lambda fact: fact["number"])
         self.n_features_in_ = facts[0]["shape"][1]
         kept = [i for i, fact in enumerate(facts) if fact["shape"][0]]
         rows = Rows((sum(facts[i]["shape"][0] for i in kept), self.n_features_in_), dtype)
@@ -111,10 +113,11 @@ class _DaskGD:
         if plan.in_row_space:
             plan.in_row_space, plan.preconditioner = False, "diag"
         weighted = weights is not None or class_weight is not None
+        homes = {i: address for address, numbers in chunks.groups() for i in numbers}
         targets = [
             client.submit(
-                _targets, local, ys[i], weights[i] if weights else None, classes, class_weight, dtype,
-                **homes[i],
+                _targets, local, *raw[i][1:], classes, class_weight, dtype, pure=False,
+                workers=homes[i] and [homes[i]], allow_other_workers=homes[i] is not None,
             )
             for i in kept
         ]  # fmt: skip
@@ -458,6 +461,7 @@ def _futures(client, X, y, sample_weight):
     arrays = client.persist(arrays)
     by_key = {future.key: future for future in futures_of(arrays)}
     futures = [[by_key[key] for key in _keys(array)] for array in arrays]
+    wait(futures[0])  # so that they are somewhere
     return futures[0], futures[1], futures[2] if sample_weight is not None else None, dtype
 
 
@@ -488,22 +492,6 @@ def _aligned(name, values, X):
     return values
 
 
-def _homes(client, Xs):
-    """Where the tasks of a chunk are to run, as arguments of `client.submit`: it must not move for y."""
-    wait(Xs)
-    holders = client.who_has(Xs)
-    places = (list(holders.get(X.key, ())) for X in Xs)
-    return [{"pure": False} | ({"workers": at, "allow_other_workers": True} if at else {}) for at in places]
-
-
-def _facts_of_chunks(client, local, Xs, ys, weights, homes):
-    """What must be known of all chunks before any is encoded: a dictionary for each."""
-    chunks = zip(Xs, ys, weights or [None] * len(Xs), homes, strict=True)
-    return client.gather(
-        [client.submit(_facts, i, local, X, y, s, **home) for i, (X, y, s, home) in enumerate(chunks)]
-    )
-
-
 def _y_like(facts, kept):
     """The least of y, in the shape of one row of it."""
     least = min(facts[i]["least"] for i in kept)
@@ -520,7 +508,12 @@ def _weight_or_one(sample_weight):
 # ------------------------------------------------------------------------------------------------
 
 
-def _facts(i, local, X, y, s):
+def _facts_of_group(parameters, _, Xs, rest, n_jobs):
+    """`_facts` of the chunks of a worker, a list in a tuple as a term of a sum."""
+    return ([_facts(*parameters, X, *number_y_s) for X, number_y_s in zip(Xs, rest, strict=True)],)
+
+
+def _facts(local, X, number, y, s):
     """Check a chunk; its size, classes and weights."""
     try:
         X = check_array(X, dtype=DTYPES, ensure_min_samples=0, input_name="X")
@@ -541,8 +534,8 @@ def _facts(i, local, X, y, s):
         if (s < 0).any():
             raise ValueError("Negative values in sample_weight.")
     except ValueError as error:
-        raise ValueError(f"Chunk {i}: {error}") from None
-    facts = {"shape": X.shape, "y_ndim": y.ndim, "y_shape": y.shape[1:], "weights": s, "least": np.inf}
+        raise ValueError(f"Chunk {number}: {error}") from None
+    facts = {"number": number, "shape": X.shape, "y_ndim": y.ndim, "y_shape": y.shape[1:], "least": np.inf}
     if classifier:
         facts["classes"], index, facts["counts"] = np.unique(y, return_inverse=True, return_counts=True)
         facts["weights"] = np.bincount(index, s, minlength=len(facts["classes"]))
