@@ -6,7 +6,9 @@ parameters come back as theta: (k, d + 1), or (p,) of a network. Nothing here co
 
 import copy
 import functools
+import inspect
 from numbers import Integral, Real
+from time import perf_counter
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
@@ -18,8 +20,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, IterationTasks
-from ._coordinates import column_means_and_variances
+from ._coordinates import merged_moments
 from ._descent import minimise, one_epoch, set_scales, start
+from ._epochs import EpochState
 from ._linear import LinearProblem
 from ._monitor import Monitor
 from ._network import Architecture, NetworkProblem
@@ -31,6 +34,10 @@ from ._threads import effective_n_threads
 ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
 SCHEDULES = ("auto", "constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
 DTYPES = (np.float64, np.float32)
+# scikit-learn 1.9 refuses weights that are all zero unless asked not to, and older ones cannot be asked
+_ALL_ZERO = {"allow_all_zero_weights": True}
+if "allow_all_zero_weights" not in inspect.signature(_check_sample_weight).parameters:
+    _ALL_ZERO = {}
 LEARNED = ("coef_", "intercept_", "coefs_", "intercepts_", "batch_norms_", "gradient_norms_", "_flat")
 
 
@@ -105,6 +112,8 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         classes = self._find_classes(y)
         loss, k = self._make_loss(classes, y)
         weight = self._weights(X, y, classes, sample_weight)
+        if weight is not None and not weight.any():
+            raise ValueError("Sample weights are all zero: there is nothing to learn from.")
         n_threads = effective_n_threads(self.n_jobs)
         validation = self._validation_set(X, y, classes, X_val, y_val, sample_weight_val)
         X_all, y_all, metadata = X, y, sample_weight
@@ -112,19 +121,22 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
             X, y, weight, validation = self._split(X, y, weight)
         plan = make_plan(self, loss, *X.shape)
         problem = self._problem(*self._encode(X, y, classes, weight, plan), loss, plan, k, n_threads)
-
         theta, state = self._initial_theta(problem, warm, coef_init, intercept_init), None
         if warm and coef_init is None and intercept_init is None:
             state = self._resumable(plan, theta)
-        flat = self._flat_output(y)
+        given = X_all, y_all, None if metadata is None else {"sample_weight": metadata}
+        return self._train(problem, plan, theta, state, classes, self._flat_output(y), validation, given)
+
+    def _train(self, problem, plan, theta, state, classes, flat, validation, given):
+        """Descend from theta, or from where the problem begins, and store what was learned.
+
+        given : X, y and metadata as callbacks are shown them
+        """
 
         def attributes(theta):
             return self._learned(problem, theta, flat) | self._classes_attribute(classes)
 
-        tasks = IterationTasks.make(
-            self, X_all, y_all, None if metadata is None else {"sample_weight": metadata},
-            self.max_iter, attributes,
-        )  # fmt: skip
+        tasks = IterationTasks.make(self, *given, self.max_iter, attributes)
         monitor = Monitor(
             max_iter=self.max_iter,
             verbose=self.verbose,
@@ -156,11 +168,12 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
+        began = perf_counter()
         first = not hasattr(self, "_training")
         X, y = self._validate_X_y(X, y, reset=first)
         classes = self._find_classes(y, classes if first else self._seen_classes(classes))
         loss, k = self._make_loss(classes, y)
-        weight = self._weights(X, y, classes, sample_weight, allow_all_zero=True)
+        weight = self._weights(X, y, classes, sample_weight)
         plan = make_plan(self, loss, *X.shape, streaming=True)
         n_threads = effective_n_threads(self.n_jobs)
         problem = self._problem(*self._encode(X, y, classes, weight, plan), loss, plan, k, n_threads)
@@ -170,6 +183,22 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         else:
             training = copy.deepcopy(self._training)
             self._check_same_model(problem, training["theta"])
+        take = self._learn if weight is None or weight.any() else self._pass_over
+        learned, step, objective = take(problem, plan, training)
+        curve = [*getattr(self, "loss_curve_", []), objective]
+        self._store(learned | self._classes_attribute(classes), plan, training["state"], step, curve)
+        self.n_iter_, self.t_, self.stop_reason_ = 1, float(training["state"].t), "max_iter"
+        self._training = training
+        if self.verbose:
+            seconds = perf_counter() - began
+            print(
+                f"Chunk {len(curve)}, {X.shape[0]} rows, objective {objective:.8g}, {seconds:.3g} s",
+                flush=True,
+            )
+        return self
+
+    def _learn(self, problem, plan, training):
+        """One epoch over a chunk; what was learned, the last step, and the objective met."""
         moments = None
         if plan.hidden:
             self._set_coordinates(problem, plan, training)
@@ -180,22 +209,43 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         if moments is not None or plan.hidden:
             set_scales(problem, plan, moments=moments)
         theta = training["theta"]
-        if first and plan.hidden:
-            theta = problem.coordinates.to_theta(start(problem, plan, training["rng"]))
-        elif first:
-            theta = np.zeros((k, X.shape[1] + 1))
-            if plan.auto_rate and self.fit_intercept and loss.log_link:
-                theta[:, -1] = loss.baseline(problem.Y, problem.weight)
+        if theta is None:
+            theta = self._first_theta(problem, plan, training["rng"])
         state, step, loss_met = one_epoch(problem, plan, theta, training["state"], training["rng"])
         iterate = problem.coordinates.to_theta(state.u.astype(np.float64))
         theta = problem.coordinates.to_theta(state.solution.astype(np.float64))
         training |= {"state": state, "theta": iterate}
-        objective = loss_met + problem.penalty_value(state.u)
-        learned = self._learned(problem, theta, training["flat"]) | self._classes_attribute(classes)
-        self._store(learned, plan, state, step, [*getattr(self, "loss_curve_", []), objective])
-        self.n_iter_, self.t_, self.stop_reason_ = 1, float(state.t), "max_iter"
-        self._training = training
-        return self
+        return (
+            self._learned(problem, theta, training["flat"]),
+            step,
+            loss_met + problem.penalty_value(state.u),
+        )
+
+    def _first_theta(self, problem, plan, rng):
+        if plan.hidden:
+            return problem.coordinates.to_theta(start(problem, plan, rng))
+        theta = np.zeros((problem.k, problem.d + 1))
+        if plan.auto_rate and self.fit_intercept and problem.loss.log_link:
+            theta[:, -1] = problem.loss.baseline(problem.Y, problem.weight)
+        return theta
+
+    def _pass_over(self, problem, plan, training):
+        """A chunk without weight: its updates are counted, and that is all.
+
+        The next chunk may be the first to learn from, so nothing is drawn from the random numbers.
+        """
+        theta, step = training["theta"], getattr(self, "learning_rate_", np.nan)
+        if theta is not None:
+            learned = {name: vars(self)[name] for name in LEARNED if name in vars(self)}
+        else:
+            theta = np.zeros((problem.k, problem.d + 1))
+            if plan.hidden:
+                theta = start(problem, plan, copy.deepcopy(training["rng"]))
+            learned = self._learned(problem, theta, training["flat"])
+        if training["state"] is None:
+            training["state"] = EpochState.start(problem, plan, theta.astype(problem.X.dtype))
+        training["state"].t += -(-problem.X.shape[0] // plan.batch_size)
+        return learned, step, problem.penalty_value(theta)
 
     def _problem(self, X, Y, weight, loss, plan, k, n_threads):
         """Data, loss and penalty as what is to be minimised."""
@@ -220,6 +270,8 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
 
     def _check_same_model(self, problem, theta):
         """partial_fit goes on with what it has learned: outputs and layers must be the same."""
+        if theta is None:  # no chunk so far had any weight
+            return
         if isinstance(problem, LinearProblem):
             if theta.ndim == 2 and len(theta) != problem.k:
                 raise ValueError(f"y has {problem.k} outputs, {len(theta)} were seen before.")
@@ -239,15 +291,13 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         X, y = validate_data(self, X, y, reset=reset, dtype=DTYPES, accept_sparse="csr", **self._y_checks)
         return _contiguous(X), y
 
-    def _weights(self, X, y, classes, sample_weight, allow_all_zero=False):
+    def _weights(self, X, y, classes, sample_weight):
         """Weights of the rows, class weights included: (m,) of X's dtype, or None for all ones."""
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(
-                sample_weight, X, dtype=X.dtype, ensure_non_negative=True, copy=True
+                sample_weight, X, dtype=X.dtype, ensure_non_negative=True, copy=True, **_ALL_ZERO
             )
-            if not allow_all_zero and not weight.any():
-                raise ValueError("Sample weights are all zero: there is nothing to learn from.")
         return weight
 
     def _encode(self, X, y, classes, weight, plan):
@@ -449,11 +499,7 @@ def _contiguous(X):
 
 
 def _merge_moments(seen, problem):
-    """Weight, mean and sum of squares about the mean of all chunks so far (Chan et al. 1983)."""
-    mean, variance = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+    """Weight, mean and sum of squares about the mean of all chunks so far."""
+    mean, variance = problem.means_and_variances()
     new = problem.total_weight, mean, variance * problem.total_weight
-    if seen is None:
-        return new
-    n = seen[0] + new[0]
-    delta = new[1] - seen[1]
-    return n, seen[1] + delta * (new[0] / n), seen[2] + new[2] + delta**2 * (seen[0] * new[0] / n)
+    return new if seen is None else merged_moments(seen, new)

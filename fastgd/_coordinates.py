@@ -9,6 +9,9 @@ no longer matter.
 import numpy as np
 
 from ._compiled import linear
+from ._sparse import is_sparse
+
+ROWS_AT_A_TIME = 4096
 
 
 class Coordinates:
@@ -70,6 +73,35 @@ def column_means_and_variances(X, weight, n_threads):
     noise = 10 * np.finfo(np.float64).eps * (np.abs(mean) + np.abs(start))
     variance[variance <= noise**2] = 0.0
     return mean, variance
+
+
+def merged_moments(a, b):
+    """Weight, mean and sum of squares about the mean of the rows of two sets (Chan et al. 1983).
+
+    The third may be squares of shape (d,) or products of shape (d, d).
+    """
+    if not a[0] or not b[0]:
+        return a if a[0] else b
+    n, delta = a[0] + b[0], b[1] - a[1]
+    between = delta**2 if a[2].ndim == 1 else np.outer(delta, delta)
+    return n, a[1] + delta * (b[0] / n), a[2] + b[2] + between * (a[0] * b[0] / n)
+
+
+def column_ranges(X, weight):
+    """Least and largest entry of every column among the rows that have a weight, each of shape (d,)."""
+    if is_sparse(X):
+        matrix = X.matrix if weight is None else X[weight > 0].matrix
+        return matrix.min(axis=0).toarray().ravel(), matrix.max(axis=0).toarray().ravel()
+    if weight is None or weight.all():
+        return X.min(axis=0), X.max(axis=0)
+    least, most = np.full(X.shape[1], np.inf, X.dtype), np.full(X.shape[1], -np.inf, X.dtype)
+    for first in range(0, X.shape[0], ROWS_AT_A_TIME):  # X may be larger than the memory
+        rows = slice(first, first + ROWS_AT_A_TIME)
+        part = X[rows][weight[rows] > 0]
+        if len(part):
+            np.minimum(least, part.min(axis=0), out=least)
+            np.maximum(most, part.max(axis=0), out=most)
+    return least, most
 
 
 def standardised(mean, variance, *, ridge, fit_intercept):

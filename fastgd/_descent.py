@@ -148,7 +148,7 @@ def set_scales(problem, plan, moments=None):
     horizon = len(problem.X) if moments is None else 1000
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
         if moments is None:
-            moments = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+            moments = problem.means_and_variances()
         # a batch of sparse rows cannot afford the offset of every column
         centred = problem.fit_intercept and (plan.full or not is_sparse(problem.X))
         problem.coordinates = standardised(
@@ -161,12 +161,17 @@ def set_scales(problem, plan, moments=None):
         plan.schedule.smallest *= plan.schedule.eta
         return
 
+    plan.schedule = capped_steps(problem, plan, curvature, horizon)
+    if problem.loss.curvature is None:
+        plan.slope_bound = curvature
+
+
+def capped_steps(problem, plan, curvature, horizon):
+    """The schedule of learning_rate="auto" for the rows of a problem."""
     norms = 1 + problem.row_norms(plan.batch_size)
     if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
         norms /= 1 - plan.hyper[0]
-    plan.schedule = CappedSteps(norms, curvature, horizon)
-    if problem.loss.curvature is None:
-        plan.slope_bound = curvature
+    return CappedSteps(norms, curvature, horizon)
 
 
 def _size_of_target(problem):

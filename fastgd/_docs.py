@@ -77,7 +77,7 @@ default="auto"
         Threads of full batches and of networks. None lets the work decide within what OMP_NUM_THREADS,
         threadpoolctl or joblib allow; results do not depend on it.
     verbose : int, default=0
-        Print a line per iteration or epoch."""
+        Print a line per iteration or epoch; in `partial_fit` rows, objective and time of the chunk."""
 
 _ATTRIBUTES = """coefs_, intercepts_ : lists of ndarrays
         Of networks, in place of `coef_` and `intercept_`: weights of shape (n_inputs, n_units) and
@@ -94,7 +94,8 @@ _ATTRIBUTES = """coefs_, intercepts_ : lists of ndarrays
     t_ : float
         One more than the number of updates.
     loss_curve_ : list of float
-        Objective at every iteration; for mini-batches, with the losses that an epoch met on its way.
+        Objective at every iteration; for mini-batches, with the losses that an epoch met on its way. Every
+        call of `partial_fit` adds one.
     validation_scores_ : list of float
         Score on the validation set at every iteration, where there is one.
     learning_rate_ : float
@@ -255,7 +256,8 @@ _PARTIAL_FIT = """One epoch over a chunk of data.
         y : array-like
             Targets.{classes}
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            They multiply a row's gradient.
+            They multiply a row's gradient. A chunk whose weights are all zero moves `t_`, and changes
+            nothing that was learned.
 
         Returns
         -------

@@ -89,12 +89,17 @@ def run_epoch(problem, state, plan, order):
     return total / len(order), float(steps[-1])
 
 
+def shuffled_epoch(problem, state, plan, rng):
+    """One epoch over all rows; mean loss met on the way, and the last step size."""
+    order = np.arange(len(problem.X), dtype=np.intp)
+    return run_epoch(problem, state, plan, rng.permutation(order) if plan.shuffle else order)
+
+
 def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
     """Epochs until the objective stops falling by a share of tol for n_iter_no_change epochs.
 
     The objective of an epoch is the mean loss that its rows had when they were met, plus the penalty.
     """
-    rows = np.arange(len(problem.X), dtype=np.intp)
     to_theta = problem.coordinates.to_theta
     start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
     floor = float(np.sum(problem.floor))
@@ -104,9 +109,8 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
     if plan.auto_rate and not plan.hidden:  # its steps may be tried sooner
         patience = min(2, patience)
     while monitor.proceed():
-        order = rng.permutation(rows) if plan.shuffle else rows
         with np.errstate(over="ignore", invalid="ignore"):
-            loss, result.learning_rate = run_epoch(problem, state, plan, order)
+            loss, result.learning_rate = problem.epoch(state, plan, rng)
             objective = loss + problem.penalty_value(state.u)
         if not np.isfinite(objective) or not np.isfinite(state.u).all():
             raise DivergenceError

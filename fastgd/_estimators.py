@@ -381,8 +381,8 @@ class GDClassifier(ClassifierMixin, BaseGD):
         loss = classification_loss(self.loss, n_classes, self.epsilon)
         return loss, 1 if n_classes == 2 else n_classes
 
-    def _weights(self, X, y, classes, sample_weight, allow_all_zero=False):
-        weight = super()._weights(X, y, classes, sample_weight, allow_all_zero)
+    def _weights(self, X, y, classes, sample_weight):
+        weight = super()._weights(X, y, classes, sample_weight)
         if self.class_weight is None:
             return weight
         of_class = compute_class_weight(self.class_weight, classes=classes, y=y).astype(X.dtype)

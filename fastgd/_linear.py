@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from ._compiled import epochs, linear
-from ._coordinates import Coordinates
+from ._coordinates import Coordinates, column_means_and_variances
+from ._epochs import shuffled_epoch
 from ._losses import regression_loss
 from ._metrics import largest_eigenvalue
 from ._penalties import Penalty, soft_threshold
@@ -44,9 +45,13 @@ class LinearProblem:
         self.n_groups = 1 if loss.coupled else k
         self.total_weight = float(len(X)) if weight is None else float(weight.sum(dtype=np.float64))
         self.coordinates = Coordinates()
-        self.floor = loss.floor(Y, weight)
         self._pass = linear.Pass(X, k)
         self._params = loss.array
+
+    @cached_property
+    def floor(self):
+        """A lower bound of the mean loss per group."""
+        return self.loss.floor(self.Y, self.weight)
 
     def with_loss(self, loss):
         """The same data under another loss of the same shape (a smoothing of this one)."""
@@ -71,15 +76,19 @@ class LinearProblem:
             return np.full((1, 1), product.sum())
         return product.sum(axis=1, keepdims=True)
 
+    def loss_sums(self, theta, curvature=None):
+        """Sum of the rows' weighted losses per output, shape (k,), and its gradient (k, d + 1)."""
+        return self._pass.run(
+            self.X, self.Y, self.weight, theta, self.loss.id, self._params, self.n_threads, curvature
+        )
+
     def value_and_grad(self, u, curvature=None):
         """Smooth part of the objective per group, shape (n_groups,), and its gradient (k, d + 1).
 
         `curvature`, shape (k, m), receives the weighted second derivatives of the rows.
         """
         theta = self.coordinates.to_theta(u)
-        total, gradient = self._pass.run(
-            self.X, self.Y, self.weight, theta, self.loss.id, self._params, self.n_threads, curvature
-        )
+        total, gradient = self.loss_sums(theta, curvature)
         gradient /= self.total_weight
         value = total[: self.n_groups] / self.total_weight
         if not self.fit_intercept:
@@ -116,13 +125,19 @@ class LinearProblem:
 
     # ---- metrics ----------------------------------------------------------------------------
 
+    def means_and_variances(self):
+        """Weighted mean and variance of every column, each of shape (d,)."""
+        return column_means_and_variances(self.X, self.weight, self.n_threads)
+
     def _gram(self, h):
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
-        identity = self.coordinates.identity
-        shift = np.zeros(self.d) if identity else self.coordinates.shift
-        A = linear.weighted_gram(self.X, h, shift, self.n_threads)
+        shift = np.zeros(self.d) if self.coordinates.identity else self.coordinates.shift
+        return self._as_metric(linear.weighted_gram(self.X, h, shift, self.n_threads))
+
+    def _as_metric(self, A):
+        """Sums of products of columns shifted by the coordinates' shift, as means of scaled columns."""
         A /= self.total_weight
-        if not identity:
+        if not self.coordinates.identity:
             scale = np.append(self.coordinates.scale, 1.0)
             A *= scale
             A *= scale[:, None]
@@ -159,8 +174,11 @@ class LinearProblem:
             return self.d / 32
         if self.small_softmax:
             return self.k * (self.k + 1) / 2 * self.d / 64
-        H = curvature * (1 - curvature)
-        return float(np.mean(H >= NEGLIGIBLE * H.mean(axis=1, keepdims=True))) * self.k * self.d / 64
+        return self._share_of_main_rows(curvature) * self.k * self.d / 64
+
+    def _share_of_main_rows(self, P):
+        H = P * (1 - P)
+        return float(np.mean(H >= NEGLIGIBLE * H.mean(axis=1, keepdims=True)))
 
     def local_hessians(self, curvature):
         """Hessian at the point whose row curvatures (k, m) `value_and_grad` has told.
@@ -191,6 +209,13 @@ class LinearProblem:
         rest = (h.sum() - main.sum()) / self.total_weight
         return self._gram(main) + rest * self._plain_gram
 
+    def mean_curvature(self, curvature):
+        """Mean second derivative of the rows' losses; of a softmax its bound."""
+        if self.loss.coupled:
+            return self.loss.curvature
+        total = float(curvature.sum(dtype=np.float64))
+        return max(total / (self.k * self.total_weight), 1e-12)
+
     def empty_curvature(self):
         return np.empty((self.k, len(self.X)), self.X.dtype)
 
@@ -198,11 +223,7 @@ class LinearProblem:
         """Largest eigenvalue of the bound of the Hessian, by power iteration."""
         if affordable:
             return largest_eigenvalue(self.hessian_bound(curvature))
-        probe = LinearProblem(
-            self.X, np.zeros((1, len(self.X)), self.X.dtype), self.weight, _SQUARED, self.penalty,
-            k=1, fit_intercept=self.fit_intercept, n_threads=self.n_threads,
-        )  # fmt: skip
-        probe.coordinates = self.coordinates
+        probe = self._without_targets()
         ridge = self._ridge()
         u = np.linspace(1.0, 2.0, self.d + 1)[None]
         value = 0.0
@@ -214,6 +235,15 @@ class LinearProblem:
                 break
             u = Hu
         return 1.1 * value  # a solver tightens a bound that proves too small
+
+    def _without_targets(self):
+        """Squared error of one output of zeros: its gradient is linear in u."""
+        probe = LinearProblem(
+            self.X, np.zeros((1, len(self.X)), self.X.dtype), self.weight, _SQUARED, self.penalty,
+            k=1, fit_intercept=self.fit_intercept, n_threads=self.n_threads,
+        )  # fmt: skip
+        probe.coordinates = self.coordinates
+        return probe
 
     def row_norms(self, batch_size):
         """Squared lengths of the rows in this problem's coordinates, the intercept's 1 left out, (m,).
@@ -250,6 +280,8 @@ class LinearProblem:
             return plan.batch_size * (self.d + 1) * self.k
         every_weight = 0 if plan.by_rows or plan.in_scaled_columns else self.d
         return int(plan.batch_size * (self.X.row_length + 1) + every_weight) * self.k
+
+    epoch = shuffled_epoch
 
     def end_epoch(self):
         """A linear model has no layers to look at."""

@@ -87,7 +87,8 @@ class Loss:
         """The best constant prediction for each row of Y (k, m), where it is known in closed form."""
         if self.target == "label":
             counts = np.bincount(Y[0].astype(np.intp), weights=weight)
-            return np.log(counts / counts.sum()) - np.log(counts / counts.sum()).mean()
+            share = np.maximum(counts / counts.sum(), 1e-6)  # a class may have no weight
+            return np.log(share) - np.log(share).mean()
         mean = np.average(Y, axis=1, weights=weight).astype(np.float64)
         if self.log_link:
             return np.log(np.maximum(mean, np.finfo(float).tiny))

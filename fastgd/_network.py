@@ -8,13 +8,15 @@ comes out, belongs to the data as they are.
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
 from ._compiled import network
-from ._coordinates import column_means_and_variances
+from ._coordinates import column_ranges
+from ._epochs import shuffled_epoch
 from ._linear import LinearProblem
 from ._sparse import SparseRows, is_sparse
 from ._threads import blas_threads, one_blas_thread
@@ -192,13 +194,17 @@ class NetworkProblem:
         self.d, self.k = architecture.sizes[0], architecture.sizes[-1]
         self.n_groups = 1 if loss.coupled else self.k
         self.total_weight = float(len(X)) if weight is None else float(weight.sum(dtype=np.float64))
-        self.floor = loss.floor(Y, weight).sum(keepdims=True)
         self.gradient_norms = []
         self.unit = 1.0  # in which a descent measures the objective
         self.batch_size = batch_size
         self._layers = architecture.make(batch_size, X.dtype, is_sparse(X))
         self._norms = np.zeros(len(architecture.sizes) - 1)
         self.set_coordinates(Coordinates(architecture))
+
+    @cached_property
+    def floor(self):
+        """A lower bound of the mean loss, shape (1,)."""
+        return self.loss.floor(self.Y, self.weight).sum(keepdims=True)
 
     def set_coordinates(self, coordinates):
         self.coordinates = coordinates
@@ -263,6 +269,8 @@ class NetworkProblem:
         """Mean loss of predicting zero, at least 1e-3."""
         return LinearProblem.loss_of_nothing(self)
 
+    epoch = shuffled_epoch
+
     def end_epoch(self):
         self.gradient_norms.append(np.array(self._norms))
 
@@ -279,14 +287,10 @@ class NetworkProblem:
         and their zero, as those of sparse rows all do. A constant column is left out, unless more rows are
         to come (`streaming`).
         """
-        mean, variance = column_means_and_variances(self.X, self.weight, self.n_threads)
-        X = self.X if self.weight is None or self.weight.all() else self.X[self.weight > 0]
-        if is_sparse(X):
-            X = X.matrix
-            least, most = X.min(axis=0).toarray().ravel(), X.max(axis=0).toarray().ravel()
+        mean, variance = LinearProblem.means_and_variances(self)
+        least, most = column_ranges(self.X, self.weight)
+        if is_sparse(self.X):
             mean, variance = np.zeros_like(mean), np.where(variance > 0, variance + mean**2, 0.0)
-        else:
-            least, most = X.min(axis=0), X.max(axis=0)
         reach = np.maximum(most - mean, mean - least)
         spread = np.maximum(np.sqrt(variance), reach / 10)
         if variance.any():

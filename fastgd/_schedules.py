@@ -73,7 +73,7 @@ class CappedSteps(Adaptive):
     """
 
     def __init__(self, row_norms, curvature, horizon):
-        self.bounds, self.horizon = row_norms * curvature, horizon
+        self.bounds, self.curvature, self.horizon = row_norms * curvature, curvature, horizon
         longest = 1.0 / float(np.mean(self.bounds))
         super().__init__(longest, smallest=1e-3 * longest)
 

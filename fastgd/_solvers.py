@@ -157,7 +157,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     while monitor.proceed():
         if metric is None:
             if base is None:
-                base = problem.hessian_bound(_mean_curvature(problem, H))
+                base = problem.hessian_bound(problem.mean_curvature(H))
             metric = Gram([_damped(P, damping * base) for P in problem.local_hessians(H)])
             pairs, fresh, trusted, age = [], True, True, 0
             least_age *= 3  # of what the blocks can tell, the first tells most
@@ -179,7 +179,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
                 return
             continue  # tol=None runs all iterations
         direction *= open_ | (calm > 0)
-        H_new = None if H is None else np.empty_like(H)
+        H_new = None if H is None else problem.empty_curvature()
         found = _backtrack(problem, u, direction, value, slope[:, 0], H_new, ~open_[:, 0])
         if found is None:
             if fresh or not (refresh or pairs):  # rounding is all that is left
@@ -237,12 +237,6 @@ def _backtrack(problem, u, direction, objective, slope, H, settled):
     return None
 
 
-def _mean_curvature(problem, H):
-    if problem.loss.coupled:
-        return problem.loss.curvature
-    return max(float(H.sum(dtype=np.float64)) / (len(H) * problem.total_weight), 1e-12)
-
-
 def _damped(P, base):
     """P + base, base being repeated down the diagonal where P covers several outputs."""
     if len(P) == len(base):
@@ -276,7 +270,7 @@ def proximal_newton(problem, result, monitor, *, tol):
     group = problem.group
     u, H = result.u, problem.empty_curvature()
     value, gradient = problem.value_and_grad(u, H)
-    base = problem.hessian_bound(_mean_curvature(problem, H))
+    base = problem.hessian_bound(problem.mean_curvature(H))
     damping, calm, start = 1e-4, 0, value + problem.l1_value(u)
     inner_tol, finest = 0.03, 0.1 * (tol or 1e-8)
 
@@ -299,7 +293,7 @@ def proximal_newton(problem, result, monitor, *, tol):
         shares = np.abs(gap) / np.maximum(objective - problem.floor, 1e-300)
         inner_tol = np.clip(0.1 * np.sqrt(shares.max()), finest, inner_tol)  # as fine as it is worth
         slope = group(gradient * direction)[:, 0] + problem.l1_value(inner.u) - problem.l1_value(u)
-        H_new = np.empty_like(H)
+        H_new = problem.empty_curvature()
         found = _backtrack(problem, u, direction, objective, slope, H_new, np.zeros(len(slope), bool))
         if found is not None:
             step, value, gradient, tries = found

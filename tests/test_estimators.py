@@ -285,3 +285,12 @@ def test_auto_says_what_it_chose(data):
     assert (model.solver_, model.preconditioner_, model.learning_rate_) == ("gd", None, 0.01)
     model = GDRegressor(batch_size=10, max_iter=2, tol=None).fit(data.X, data.y)
     assert (model.solver_, model.batch_size_, model.preconditioner_) == ("gd", 10, "diag")
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "brier_score", "squared_hinge"])
+def test_a_class_without_weight_is_not_predicted(data, loss):
+    model = GDClassifier(loss=loss, class_weight={0: 1, 1: 0, 2: 1}).fit(data.X, data.three)
+    assert set(model.predict(data.X)) == {0, 2}
+    others = data.three != 1
+    alone = GDClassifier(loss=loss).fit(data.X[others], data.three[others])
+    assert np.mean(model.predict(data.X) == alone.predict(data.X)) > 0.97

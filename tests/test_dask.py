@@ -1,0 +1,501 @@
+"""Dask estimators: the coefficients are those of the same rows in memory, wherever the rows are."""
+
+import os
+import pickle
+import signal
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+from fastgd import GDClassifier, GDRegressor
+
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+distributed = pytest.importorskip("distributed")
+pd = pytest.importorskip("pandas")
+
+from fastgd import _distributed  # noqa: E402
+from fastgd.dask import DaskGDClassifier, DaskGDRegressor  # noqa: E402
+
+UNEVEN = (70, 0, 1, 49, 30)
+DASK = {GDRegressor: DaskGDRegressor, GDClassifier: DaskGDClassifier}
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two workers, which are threads of this process."""
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
+    )
+    with cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+def chunked(values, rows=UNEVEN):
+    return da.from_array(values, chunks=(rows, *values.shape[1:]))
+
+
+def assert_same_model(ours, theirs, tol=1e-6):
+    assert_allclose(ours.coef_, theirs.coef_, rtol=tol, atol=tol)
+    assert_allclose(ours.intercept_, theirs.intercept_, rtol=tol, atol=tol)
+    assert ours.coef_.shape == theirs.coef_.shape and ours.coef_.dtype == theirs.coef_.dtype
+
+
+CASES = {
+    "squares": (GDRegressor(), "y"),
+    "squares-outputs": (GDRegressor(alpha=0.1), "Y"),
+    "squares-no-intercept": (GDRegressor(fit_intercept=False), "y"),
+    "lasso": (GDRegressor(penalty="l1", alpha=0.03), "y"),
+    "huber": (GDRegressor(loss="huber", epsilon=0.5), "y"),
+    "huber-outputs": (GDRegressor(loss="huber", epsilon=0.5), "Y"),
+    "poisson": (GDRegressor(loss="poisson"), "counts"),
+    "poisson-l1": (GDRegressor(loss="poisson", penalty="l1", alpha=0.03), "counts"),
+    "gamma": (GDRegressor(loss="gamma"), "positive"),
+    "logistic": (GDClassifier(), "binary"),
+    "logistic-l1": (GDClassifier(penalty="elasticnet", alpha=0.03), "binary"),
+    "multinomial": (GDClassifier(), "three"),
+    "multinomial-l1": (GDClassifier(penalty="l1", alpha=0.03), "three"),
+    "squared-hinge": (GDClassifier(loss="squared_hinge"), "three"),
+    "brier": (GDClassifier(loss="brier_score", alpha=0.03), "three"),
+    "labels-squared": (GDClassifier(loss="squared_error"), "three"),
+    "balanced": (GDClassifier(class_weight="balanced"), "three"),
+    "class-weights": (GDClassifier(class_weight={0: 2, 1: 0.1, 2: 0.5}), "three"),
+    "gd": (GDRegressor(loss="huber", solver="gd", learning_rate=0.1, max_iter=20, tol=None), "y"),
+    "adam": (
+        GDClassifier(solver="adam", batch_size="full", learning_rate=0.1, max_iter=9, tol=None),
+        "three",
+    ),
+    "nesterov-auto": (GDClassifier(solver="nesterov", preconditioner="diag"), "binary"),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "weighted"),
+    [(case, True) for case in CASES] + [(case, False) for case in ("squares", "logistic", "balanced")],
+)
+def test_coefficients_are_those_of_the_rows_in_memory(client, data, case, weighted):
+    model, target = CASES[case]
+    y, s = getattr(data, target), data.s if weighted else None
+    model = clone(model).set_params(**({} if model.tol is None else {"tol": 1e-7}))
+    ours = DASK[type(model)](**model.get_params())
+    ours.fit(chunked(data.X), chunked(y), sample_weight=chunked(s) if weighted else None)
+    theirs = model.fit(data.X, y, sample_weight=s)
+    assert_same_model(ours, theirs)
+    assert_allclose(ours.loss_curve_[-1], theirs.loss_curve_[-1], rtol=1e-6)
+    assert ours.solver_ == theirs.solver_ and ours.stop_reason_ == theirs.stop_reason_
+
+
+def test_a_kinked_loss_reaches_the_minimum_that_it_has_in_memory(client, data):
+    ours = DaskGDRegressor(loss="absolute_error", alpha=0.01).fit(chunked(data.X), chunked(data.y))
+    theirs = GDRegressor(loss="absolute_error", alpha=0.01).fit(data.X, data.y)
+    assert_allclose(ours.loss_curve_[-1], theirs.loss_curve_[-1], rtol=1e-3)
+    assert_allclose(ours.coef_, theirs.coef_, atol=0.02)
+
+
+@pytest.mark.parametrize("case", ["squares", "huber", "logistic", "multinomial"])
+def test_single_precision_stays_single(client, data, case):
+    model, target = CASES[case]
+    X, y, s = data.X.astype(np.float32), getattr(data, target), data.s
+    ours = DASK[type(model)](**model.get_params()).fit(chunked(X), chunked(y), sample_weight=chunked(s))
+    theirs = clone(model).fit(X, y, sample_weight=s)
+    assert ours.coef_.dtype == np.float32
+    assert_same_model(ours, theirs, tol=5e-3 if case == "multinomial" else 2e-4)
+    assert ours.predict(chunked(X)).dtype == theirs.predict(X).dtype
+
+
+@pytest.mark.parametrize("order", ["columns", "strided", "fortran", "integers", "rows elsewhere"])
+def test_chunks_may_lie_in_memory_as_they_like(client, data, order):
+    X, y = data.X, chunked(data.y)
+    given = chunked(X)
+    if order == "columns":
+        given = da.from_array(X, chunks=(40, 4))
+    elif order == "strided":
+        given = chunked(np.repeat(X, 2, axis=1)).map_blocks(lambda x: x[:, ::2], chunks=(UNEVEN, 6))
+    elif order == "fortran":
+        given = given.map_blocks(np.asfortranarray)
+    elif order == "integers":
+        X = (100 * X).astype(int)
+        given = chunked(X)
+    else:
+        y = da.from_array(data.y, chunks=37)
+    expected = GDRegressor(loss="huber", tol=1e-7).fit(X, data.y)
+    assert_same_model(DaskGDRegressor(loss="huber", tol=1e-7).fit(given, y), expected)
+
+
+@pytest.mark.parametrize("order", ["as they come", "sorted"])
+def test_columns_far_from_zero_lose_no_digits(client, data, order):
+    rows = np.arange(150) if order == "as they come" else np.argsort(data.X[:, 0])
+    X, y = data.X[rows] * 10.0 ** np.arange(-3, 3) + 1e5, data.y[rows] - 1e4
+    ours = DaskGDRegressor(alpha=0).fit(chunked(X), chunked(y))
+    centred = np.column_stack([X - X.mean(axis=0), np.ones(150)])  # an oracle without offsets
+    w = np.linalg.lstsq(centred, y, rcond=None)[0]
+    assert_allclose(ours.coef_, w[:-1], rtol=1e-6)
+    assert_allclose(ours.intercept_[0], w[-1] - X.mean(axis=0) @ w[:-1], rtol=1e-6)
+
+
+def test_more_columns_than_a_gram_matrix_is_worth(client):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2100))
+    y = np.where(X[:, 0] > 0, 1, 0)
+    ours = DaskGDClassifier(alpha=1.0, tol=1e-7, max_iter=3000).fit(
+        chunked(X, (20, 40)), chunked(y, (20, 40))
+    )
+    assert_same_model(ours, GDClassifier(alpha=1.0, tol=1e-7).fit(X, y), tol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------
+# what travels
+# ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["y beside X", "y elsewhere"])
+def test_chunks_stay_where_they_are(client, order):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100_000, 20))
+    y = (X[:, 0] + rng.logistic(size=100_000) > 0).astype(int)
+    workers = sorted(client.nthreads())[::order]
+    X, y = client.persist([placed(client, np.split(X, 10)), placed(client, np.split(y, 10), workers)])
+    distributed.wait([X, y])
+    keys = distributed.futures_of(X)
+    before, sent = client.who_has(keys), bytes_sent(client)
+    model = DaskGDClassifier(tol=1e-6).fit(X, y)
+    assert model.n_iter_ > 3
+    assert client.who_has(keys) == before
+    assert bytes_sent(client) - sent < 0.01 * X.nbytes + y.nbytes * (order == -1)
+
+
+def bytes_sent(client):
+    """Bytes that workers have sent, to each other or to the client, so far."""
+    return sum(client.run(lambda dask_worker: dask_worker.transfer_outgoing_bytes_total).values())
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Names of the sums over all rows, in turn."""
+    names, over_groups = [], _distributed.Chunks.over_groups
+
+    def counted(self, task, parameters, arguments=None):
+        first = parameters[0]
+        names.append(getattr(first, "__name__", task.__name__))
+        return over_groups(self, task, parameters, arguments)
+
+    monkeypatch.setattr(_distributed.Chunks, "over_groups", counted)
+    return names
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"penalty": "l1", "alpha": 0.01}, {"solver": "adam", "learning_rate": 0.1}]
+)
+def test_least_squares_read_the_rows_once(client, data, passes, params):
+    DaskGDRegressor(batch_size="full", **params).fit(chunked(data.X), chunked(data.y))
+    assert passes == ["_facts_of_group", "_summary", "_moments_of_all"]
+
+
+def test_a_logistic_regression_takes_tens_of_passes_and_one_matrix(client, passes):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 40)) @ rng.normal(size=(40, 40))
+    y = (X[:, 0] + 5 * rng.logistic(size=3000) > 0).astype(int)
+    DaskGDClassifier().fit(chunked(X, 1000), chunked(y, 1000))
+    assert passes.count("_hessian_bound") == 1
+    assert passes.count("_loss_sums") <= 30
+    assert passes.count("_local_hessians") <= 1
+    assert len(passes) <= 40
+
+
+def test_many_workers_are_added_up_in_a_tree(client, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 3)), rng.integers(2, size=200)
+    expected = GDClassifier(tol=1e-7).fit(X, y)
+    monkeypatch.setattr(  # every chunk a worker's own
+        _distributed.Chunks, "groups", lambda self: [(None, [i]) for i in range(len(self.X))]
+    )
+    assert_same_model(DaskGDClassifier(tol=1e-7).fit(chunked(X, 10), chunked(y, 10)), expected)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_in_the_middle_of_a_fit_is_survived(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 10))
+    y = np.digitize(X[:, 0] + rng.logistic(size=6000), [-0.5, 0.5])
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+    with cluster, distributed.Client(cluster) as client:
+        pids = client.run(os.getpid)
+        assert len(pids) == 2 and os.getpid() not in pids.values()
+        victim, calls, over_groups = list(pids.items())[0], [], _distributed.Chunks.over_groups
+
+        def deadly(self, task, parameters, arguments=None):
+            calls.append([address for address, _ in self.groups()])
+            if len(calls) == 5:
+                os.kill(victim[1], signal.SIGKILL)
+            return over_groups(self, task, parameters, arguments)
+
+        monkeypatch.setattr(_distributed.Chunks, "over_groups", deadly)
+        model = DaskGDClassifier(tol=1e-7, client=client).fit(chunked(X, 1000), chunked(y, 1000))
+        assert victim[0] in calls[4] and victim[0] not in calls[-1]
+        assert len(calls) > 8
+    assert_same_model(model, GDClassifier(tol=1e-7).fit(X, y))
+
+
+# ------------------------------------------------------------------------------------------------
+# collections
+# ------------------------------------------------------------------------------------------------
+
+
+def frame(data, **columns):
+    X = pd.DataFrame(data.X, columns=list("abcdef"))
+    return dd.from_pandas(X.assign(**columns), npartitions=4, sort=False)
+
+
+def test_data_frames_have_chunks_of_unknown_size_and_names(client, data):
+    table = frame(data, y=data.y, s=data.s)
+    table = table[table["a"] > -100]  # as far as Dask knows, any number of rows is left
+    X, y, s = table[list("abcdef")], table["y"], table["s"]
+    model = DaskGDRegressor(loss="huber", tol=1e-7).fit(X, y, sample_weight=s)
+    expected = GDRegressor(loss="huber", tol=1e-7).fit(X.compute(), data.y, sample_weight=data.s)
+    assert_same_model(model, expected)
+    assert_array_equal(model.feature_names_in_, expected.feature_names_in_)
+    predicted = model.predict(X)
+    assert isinstance(predicted, da.Array) and np.isnan(predicted.shape[0])
+    assert_allclose(predicted.compute(), expected.predict(X.compute()), atol=1e-6)
+    assert_allclose(model.score(X, y, s), expected.score(X.compute(), data.y, data.s), rtol=1e-6)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(X[list("fedcba")])
+    with pytest.raises(ValueError, match="features"):
+        model.predict(chunked(data.X[:, :4]))
+
+
+def test_a_frame_of_targets_has_several_outputs(client, data):
+    table = frame(data, u=data.Y[:, 0], v=data.Y[:, 1])
+    model = DaskGDRegressor().fit(table[list("abcdef")], table[["u", "v"]])
+    assert_same_model(model, GDRegressor().fit(data.X, data.Y), tol=1e-9)
+    assert_allclose(model.predict(table[list("abcdef")]).compute(), data.X @ model.coef_.T + model.intercept_)
+    assert_allclose(
+        model.score(chunked(data.X), chunked(data.Y)), model.to_local().score(data.X, data.Y), rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("target", ["binary", "three"])
+def test_a_chunk_may_lack_classes(client, data, target):
+    y = getattr(data, target)
+    order = np.argsort(y, kind="stable")
+    X, y = data.X[order], y[order]
+    model = DaskGDClassifier(tol=1e-7).fit(chunked(X, 20), chunked(y, 20))
+    expected = GDClassifier(tol=1e-7).fit(X, y)
+    assert_same_model(model, expected)
+    assert_array_equal(model.classes_, expected.classes_)
+
+
+@pytest.mark.parametrize("target", ["binary", "three"])
+def test_predictions_are_lazy_and_those_of_the_local_estimator(client, data, target):
+    y = getattr(data, target)
+    X = chunked(data.X)
+    model = DaskGDClassifier().fit(X, chunked(y))
+    local = model.to_local()
+    assert type(local) is GDClassifier and "client" not in local.get_params()
+    for name in ("predict", "decision_function", "predict_proba", "predict_log_proba"):
+        lazy = getattr(model, name)(X)
+        expected = getattr(local, name)(data.X)
+        assert isinstance(lazy, da.Array) and lazy.chunks[0] == UNEVEN
+        assert lazy.shape == expected.shape and lazy.dtype == expected.dtype
+        if name == "predict":
+            assert_array_equal(lazy.compute(), expected)
+        else:
+            assert_allclose(lazy.compute(), expected, rtol=1e-12)
+        assert_array_equal(getattr(model, name)(data.X), expected)  # rows in memory: an array at once
+    assert_allclose(model.score(X, chunked(y), chunked(data.s)), local.score(data.X, y, data.s))
+    assert not hasattr(DaskGDClassifier(loss="hinge"), "predict_proba")
+
+
+# ------------------------------------------------------------------------------------------------
+# mini-batches
+# ------------------------------------------------------------------------------------------------
+
+
+def placed(client, parts, workers=None):
+    """A Dask array whose chunks lie on the workers in turn."""
+    workers = workers or sorted(client.nthreads())
+    futures = [
+        client.scatter(part, workers=[workers[i % len(workers)]], hash=False) for i, part in enumerate(parts)
+    ]
+    arrays = [da.from_delayed(f, part.shape, part.dtype) for f, part in zip(futures, parts, strict=True)]
+    return da.concatenate(arrays)
+
+
+@pytest.mark.parametrize("target", ["y", "three"])
+def test_mini_batches_are_local_epochs_with_averaged_parameters(client, data, target):
+    y, edges = getattr(data, target), [0, 50, 80, 150]
+    rows = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    params = {"batch_size": 10, "solver": "gd", "learning_rate": 0.05, "shuffle": False, "tol": None}
+    Local = GDRegressor if target == "y" else GDClassifier
+    kwargs = {"classes": [0, 1, 2]} if target == "three" else {}
+    model = DASK[Local](**params, max_iter=3)
+    model.fit(placed(client, [data.X[r] for r in rows]), placed(client, [y[r] for r in rows]))
+    coef, intercept = np.zeros_like(model.coef_), np.zeros_like(model.intercept_)
+    for _ in range(3):
+        ends = []
+        for of_worker in (rows[0::2], rows[1::2]):
+            local = Local(**params, warm_start=True, max_iter=1).partial_fit(data.X[:1], y[:1], **kwargs)
+            local.coef_, local.intercept_ = coef, intercept
+            local._training["theta"] = np.column_stack([np.atleast_2d(coef), intercept])
+            for r in of_worker:
+                local.partial_fit(data.X[r], y[r])
+            ends.append((local.coef_, local.intercept_))
+        shares = [120 / 150, 30 / 150]
+        coef = sum(share * end[0] for share, end in zip(shares, ends, strict=True))
+        intercept = sum(share * end[1] for share, end in zip(shares, ends, strict=True))
+    assert_allclose(model.coef_, coef, rtol=1e-9)
+    assert_allclose(model.intercept_, intercept, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["gd", "momentum", "adagrad", "adam"])
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_mini_batches_of_one_worker_are_those_of_memory(client, data, solver, penalty):
+    params = dict(batch_size=10, solver=solver, penalty=penalty, alpha=0.01, learning_rate="invscaling")
+    model = DaskGDClassifier(**params, eta0=0.1, shuffle=False, tol=None, max_iter=3)
+    first = sorted(client.nthreads())[:1]
+    X = placed(client, [data.X[:80], data.X[80:]], first)
+    y = placed(client, [data.binary[:80], data.binary[80:]], first)
+    model.fit(X, y)
+    expected = model.to_local().set_params(warm_start=False).fit(data.X, data.binary)
+    assert_same_model(model, expected, tol=1e-10)
+    assert model.t_ == expected.t_
+
+
+@pytest.mark.parametrize("params", [{}, {"solver": "adam"}, {"average": True}, {"loss": "poisson"}])
+def test_mini_batches_with_automatic_steps_learn(client, params):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 5)) * [1e-3, 1, 1, 1, 1e3] + 1
+    z = (X - 1) @ [500, 0.5, -0.5, 0.2, 5e-4]
+    y = rng.poisson(np.exp(z)).astype(float) if params.get("loss") else z + 0.1 * rng.normal(size=3000)
+    X_all, y_all = chunked(X, (1000, 200, 1800)), chunked(y, (1000, 200, 1800))
+    batches = {"batch_size": 1 if "average" in params else 20}
+    model = DaskGDRegressor(**batches, random_state=0, **params).fit(X_all, y_all)
+    best = GDRegressor(loss=model.loss).fit(X, y).score(X, y)
+    assert model.score(X_all, y_all) > best - 0.05
+    again = clone(model).fit(X_all, y_all)
+    assert_allclose(again.coef_, model.coef_, rtol=0.2, atol=0.1 * np.abs(model.coef_).max())
+
+
+@pytest.mark.parametrize("target", ["y", "three"])
+def test_the_size_of_weights_is_of_no_consequence_with_automatic_steps(client, data, target):
+    y, Model = chunked(getattr(data, target)), DaskGDRegressor if target == "y" else DaskGDClassifier
+    one = Model(batch_size=10, shuffle=False, max_iter=3, tol=None)
+    X = chunked(data.X)
+    coefs = [clone(one).fit(X, y, sample_weight=chunked(c * data.s)).coef_ for c in (1, 100)]
+    assert_allclose(coefs[0], coefs[1], rtol=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------
+# conventions, errors
+# ------------------------------------------------------------------------------------------------
+
+
+def test_the_client_is_a_parameter_that_clones_share_and_pickles_leave(client, data):
+    model = DaskGDRegressor("huber", alpha=0.5, client=client)
+    assert model.client_ is client and model.get_params()["client"] is client
+    assert clone(model).client is client and clone(model).loss == "huber"
+    model.fit(chunked(data.X), chunked(data.y))
+    thawed = pickle.loads(pickle.dumps(model))
+    assert thawed.client is None and thawed.client_ is client  # the one last started
+    assert_array_equal(thawed.predict(data.X), model.predict(data.X))
+    with pytest.raises(TypeError, match="unexpected"):
+        DaskGDRegressor(alhpa=1)
+    assert set(DaskGDRegressor().get_params()) == {*GDRegressor().get_params(), "client"}
+    assert set(DaskGDClassifier().get_params()) == {*GDClassifier().get_params(), "client"}
+
+
+def test_training_goes_on_in_memory(client, data):
+    model = DaskGDClassifier(batch_size=10, learning_rate=0.01, random_state=0, max_iter=3, tol=None)
+    model.fit(chunked(data.X), chunked(data.three))
+    local, before = model.to_local(), model.coef_.copy()
+    local.partial_fit(data.X, data.three)
+    assert local.t_ == model.t_ + 15
+    assert_array_equal(model.coef_, before)
+    assert np.any(local.coef_ != before)
+
+
+def test_a_warm_start_begins_where_the_last_fit_ended(client, data):
+    X, y = chunked(data.X), chunked(data.binary)
+    model = DaskGDClassifier(warm_start=True, tol=1e-6).fit(X, y)
+    cold = model.n_iter_
+    assert model.fit(X, y).n_iter_ < cold
+
+
+def test_a_validation_set_in_memory_stops_a_fit(client, data):
+    model = DaskGDClassifier(batch_size=10, early_stopping=True, random_state=0)
+    model.fit(chunked(data.X), chunked(data.three), X_val=data.X, y_val=data.three)
+    assert len(model.validation_scores_) == model.n_iter_
+    assert_allclose(model.to_local().score(data.X, data.three), max(model.validation_scores_))
+    with pytest.raises(ValueError, match="X_val"):
+        DaskGDClassifier(early_stopping=True).fit(chunked(data.X), chunked(data.three))
+
+
+def spoiled(values, position, value):
+    values = np.array(values)
+    values[position] = value
+    return chunked(values)
+
+
+def test_data_that_cannot_be_learned_from_is_refused_and_nothing_changes(client, data):
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y, c = chunked(data.X), chunked(data.y), chunked(data.three)
+    of_unknown = frame(data)[list("abcdef")]
+    for Model, error, message, args, kwargs in (
+        (DaskGDRegressor, ValueError, "Chunk 3.*NaN", (spoiled(data.X, (100, 2), np.nan), y), {}),
+        (DaskGDRegressor, ValueError, "(?i)chunk 0.*infinity", (spoiled(data.X, (5, 2), np.inf), y), {}),
+        (DaskGDRegressor, ValueError, "Chunk 4.*NaN", (X, spoiled(data.y, 149, np.nan)), {}),
+        (DaskGDRegressor, ValueError, "NaN", (X, y), {"sample_weight": spoiled(data.s, 7, np.nan)}),
+        (DaskGDRegressor, ValueError, "Negative", (X, y), {"sample_weight": spoiled(data.s, 7, -1)}),
+        (DaskGDRegressor, ValueError, "zero", (X, y), {"sample_weight": chunked(0 * data.s)}),
+        (DaskGDRegressor, ValueError, "inconsistent", (X, y[:-1]), {}),
+        (DaskGDRegressor, ValueError, "chunk", (of_unknown, y), {}),
+        (DaskGDRegressor, ValueError, "2D", (y, y), {}),
+        (DaskGDRegressor, ValueError, "0 sample", (X[:0], y[:0]), {}),
+        (DaskGDRegressor, ValueError, "could not convert", (chunked(np.full((150, 2), "a")), y), {}),
+        (DaskGDRegressor, TypeError, "Dask array or DataFrame, got ndarray", (data.X, data.y), {}),
+        (DaskGDRegressor, TypeError, "dense", (X.map_blocks(sparse.csr_matrix), y), {}),
+        (DaskGDRegressor, ValueError, "partial_fit", (X, y), {"hidden_layer_sizes": (3,)}),
+        (DaskGDRegressor, ValueError, "non-negative", (X, y), {"loss": "poisson"}),
+        (DaskGDRegressor, ValueError, "alpha", (X, y), {"alpha": -1}),
+        (DaskGDClassifier, ValueError, "greater than one", (X, chunked(0 * data.three)), {}),
+        (DaskGDClassifier, ValueError, "continuous", (X, y), {}),
+        (DaskGDClassifier, ValueError, "1d", (X, da.stack([c, c], axis=1)), {}),
+    ):
+        model = Model().fit(X, c)
+        before = {name: value for name, value in vars(model).items()}
+        fit_params = {name: kwargs.pop(name) for name in ("sample_weight",) if name in kwargs}
+        model.set_params(**kwargs)
+        with pytest.raises(error, match=message):
+            model.fit(*args, **fit_params)
+        assert model.coef_ is before["coef_"] and model.n_features_in_ == 6
+    with pytest.raises(TypeError, match="memory"):
+        DaskGDRegressor().partial_fit(X, y)
+
+
+def test_a_rate_that_is_too_large_names_the_largest_stable_one(client, data):
+    from fastgd import DivergenceError
+
+    messages = []
+    for Model, X, y in ((DaskGDRegressor, chunked(data.X), chunked(data.y)), (GDRegressor, data.X, data.y)):
+        with pytest.raises(DivergenceError, match="largest stable rate") as caught:
+            Model(solver="gd", learning_rate=10.0).fit(X, y)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_arrays_of_known_chunks_take_targets_in_memory(client, data):
+    model = DaskGDRegressor().fit(chunked(data.X), data.y, sample_weight=data.s)
+    assert_same_model(model, GDRegressor().fit(data.X, data.y, sample_weight=data.s), tol=1e-9)
+
+
+def test_without_a_client_the_error_says_what_to_start(data, monkeypatch):
+    import fastgd.dask
+
+    def nobody():
+        raise ValueError("No clients found")
+
+    monkeypatch.setattr(fastgd.dask, "default_client", nobody)
+    with pytest.raises(ValueError, match="Client()"):
+        DaskGDRegressor().fit(chunked(data.X), chunked(data.y))

@@ -1,0 +1,330 @@
+"""Data in pieces: chunks for partial_fit, files that are larger than the memory."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+from fastgd import GDClassifier, GDRegressor
+
+LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/self/status")
+SOLVERS = ["gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]
+TARGETS = {"y": GDRegressor, "Y": GDRegressor, "binary": GDClassifier, "three": GDClassifier}
+targets = pytest.mark.parametrize("target", TARGETS)
+models = pytest.mark.parametrize(
+    "model",
+    [
+        GDRegressor(batch_size=5, learning_rate=0.01, random_state=0),
+        GDRegressor(batch_size=1, learning_rate="invscaling", penalty="l1", alpha=0.01),
+        GDRegressor(batch_size=5, solver="adam", learning_rate=0.01, average=True, random_state=0),
+        GDRegressor(),
+        GDRegressor(loss="poisson", solver="adam"),
+        GDRegressor(hidden_layer_sizes=(4,), batch_norm=True, random_state=0),
+        GDRegressor(hidden_layer_sizes=(4,), solver="momentum", learning_rate=0.01, random_state=0),
+    ],
+    ids=["gd", "l1", "average", "auto", "poisson", "network", "network-momentum"],
+)
+
+
+def weights_of(model):
+    """All that a linear model or a network has learned, as one list."""
+    if hasattr(model, "coef_"):
+        return [model.coef_, model.intercept_]
+    return [*model.coefs_, *model.intercepts_, *getattr(model, "batch_norms_", [])]
+
+
+def assert_same_weights(a, b, tol=1e-12):
+    for ours, theirs in zip(weights_of(a), weights_of(b), strict=True):
+        assert_allclose(ours, theirs, rtol=tol, atol=tol)
+
+
+def chunks(data, target, sizes):
+    """X, y and weights of consecutive rows."""
+    edges = np.cumsum([0, *sizes])
+    y = getattr(data, target)
+    return [(data.X[a:b], y[a:b], data.s[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def announced(data, target):
+    return {"classes": np.unique(getattr(data, target))} if TARGETS[target] is GDClassifier else {}
+
+
+@targets
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("hidden", [(), (4,)], ids=["linear", "network"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_calls_over_the_chunks_of_an_epoch_are_one_epoch_of_fit(data, solver, hidden, target, weighted):
+    model = TARGETS[target](
+        solver=solver, hidden_layer_sizes=hidden, batch_size=5, learning_rate=0.01, shuffle=False,
+        penalty="elasticnet", alpha=0.01, max_iter=2, tol=None, random_state=0,
+    )  # fmt: skip
+    calls = clone(model)
+    for _ in range(2):
+        for X, y, s in chunks(data, target, [60, 5, 25, 10, 50]):
+            calls.partial_fit(X, y, sample_weight=s if weighted else None, **announced(data, target))
+    epochs = model.fit(data.X, getattr(data, target), sample_weight=data.s if weighted else None)
+    assert_same_weights(calls, epochs)
+    assert calls.t_ == epochs.t_
+    assert len(calls.loss_curve_) == 10 and len(epochs.loss_curve_) == 2
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_what_its_chunks_report(data):
+    model = GDRegressor(batch_size=5, learning_rate=0.01, shuffle=False, penalty=None, max_iter=1, tol=None)
+    calls, sizes = clone(model), [60, 5, 25, 10, 50]
+    for X, y, _ in chunks(data, "y", sizes):
+        calls.partial_fit(X, y)
+    assert_allclose(np.average(calls.loss_curve_, weights=sizes), model.fit(data.X, data.y).loss_curve_[0])
+
+
+@pytest.mark.parametrize(
+    "params", [{"average": True}, {"learning_rate": "optimal", "alpha": 0.1}, {"batch_size": 1}]
+)
+@targets
+def test_averages_schedules_and_single_rows_go_on_over_chunks(data, target, params):
+    model = TARGETS[target](**{"batch_size": 5, "learning_rate": 0.01, **params})
+    model.set_params(shuffle=False, tol=None, max_iter=1)
+    calls = clone(model)
+    for X, y, _ in chunks(data, target, [60, 5, 25, 10, 50]):
+        calls.partial_fit(X, y, **announced(data, target))
+    assert_same_weights(calls, model.fit(data.X, getattr(data, target)))
+
+
+@targets
+@pytest.mark.parametrize("hidden", [(), (4,)], ids=["linear", "network"])
+def test_chunks_of_any_size_are_learned_from_as_even_ones_are(data, target, hidden):
+    y, scores = getattr(data, target), []
+    for sizes in ([1, 70, 2, 40, 1, 36], [25] * 6):
+        model = TARGETS[target](hidden_layer_sizes=hidden, random_state=0)
+        for _ in range(30):
+            for X, part, _ in chunks(data, target, sizes):
+                model.partial_fit(X, part, **announced(data, target))
+        assert len(model.loss_curve_) == 180
+        scores.append(model.score(data.X, y))
+    assert scores[0] > scores[1] - 0.2
+
+
+@targets
+def test_single_rows_are_chunks(data, target):
+    model = TARGETS[target](batch_size=1, learning_rate=0.01, shuffle=False, max_iter=1, tol=None)
+    rows = clone(model)
+    for X, y, _ in chunks(data, target, [1] * 150):
+        rows.partial_fit(X, y, **announced(data, target))
+    assert_same_weights(rows, model.fit(data.X, getattr(data, target)))
+
+
+def test_classes_are_announced_before_they_are_met(data):
+    model = GDClassifier(batch_size=5, random_state=0)
+    model.partial_fit(data.X[:1], data.three[:1], classes=[2, 0, 1])
+    assert_array_equal(model.classes_, [0, 1, 2])
+    assert model.coef_.shape == (3, 6)
+    assert model.predict_proba(data.X).shape == (150, 3)
+    before = [w.copy() for w in weights_of(model)]
+    for X, y, classes in ((data.X, data.three + 1, None), (data.X, data.three, [0, 1])):
+        with pytest.raises(ValueError, match="class"):
+            model.partial_fit(X, y, classes=classes)
+    for ours, theirs in zip(weights_of(model), before, strict=True):
+        assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="greater than one"):
+        GDClassifier().partial_fit(data.X[:1], data.three[:1])
+
+
+@models
+def test_a_chunk_without_weight_moves_the_counters_only(data, model):
+    X, y = data.X, data.counts
+    with_gap, plain = clone(model).partial_fit(X, y), clone(model).partial_fit(X, y)
+    kept, updates, curve = weights_of(with_gap), with_gap.t_ - 1, list(with_gap.loss_curve_)
+    with_gap.partial_fit(X[::-1], y, sample_weight=np.zeros(150))
+    for ours, theirs in zip(weights_of(with_gap), kept, strict=True):
+        assert_array_equal(ours, theirs)
+    assert with_gap.t_ == plain.t_ + updates
+    assert with_gap.loss_curve_[:-1] == curve and np.isfinite(with_gap.loss_curve_[-1])
+    for learner in (with_gap, plain):
+        learner.partial_fit(X, y)
+    rested = model.learning_rate == 0.01 and model.solver != "adam"  # neither schedule nor bias correction
+    if rested:
+        assert_same_weights(with_gap, plain)
+
+
+@models
+def test_a_stream_may_begin_without_weight(data, model):
+    late, plain = clone(model), clone(model).partial_fit(data.X, data.counts)
+    late.partial_fit(data.X[:60], data.counts[:60], sample_weight=np.zeros(60))
+    assert np.isfinite(late.predict(data.X)).all()
+    late.partial_fit(data.X, data.counts)
+    if model.learning_rate == 0.01 and model.solver != "adam":
+        assert_same_weights(late, plain)
+    else:
+        assert late.score(data.X, data.counts) > plain.score(data.X, data.counts) - 0.2
+    assert late.t_ > plain.t_
+
+
+def test_fit_without_any_weight_is_an_error_and_changes_nothing(data):
+    weightless = {"sample_weight": np.zeros(150)}
+    for model, y in (
+        (GDRegressor(), data.y),
+        (GDRegressor(batch_size=10), data.y),
+        (GDClassifier(), data.binary),
+    ):
+        with pytest.raises(ValueError, match="zero"):
+            model.fit(data.X, y, **weightless)
+        assert not hasattr(model, "coef_")
+    with pytest.raises(ValueError, match="zero"):
+        GDClassifier(class_weight={"yes": 0, "no": 0}).fit(data.X, data.binary)
+
+
+def test_rows_without_weight_are_no_rows_in_a_stream(data):
+    model = GDRegressor(batch_size=1, learning_rate=0.01, penalty=None, shuffle=False)
+    rows = data.s > 0
+    some = clone(model).partial_fit(data.X, data.y, sample_weight=data.s)
+    assert_same_weights(some, model.partial_fit(data.X[rows], data.y[rows], sample_weight=data.s[rows]))
+
+
+def test_verbose_prints_rows_loss_and_time_of_every_chunk(data, capsys):
+    model = GDClassifier(batch_size=5, random_state=0, verbose=1)
+    for X, y, _ in chunks(data, "three", [60, 1, 89]):
+        model.partial_fit(X, y, **announced(data, "three"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    for number, (line, rows) in enumerate(zip(lines, [60, 1, 89], strict=True)):
+        found = re.fullmatch(rf"Chunk {number + 1}, {rows} rows, objective (\S+), (\S+) s", line)
+        assert_allclose(float(found[1]), model.loss_curve_[number], rtol=1e-6)
+        assert 0 < float(found[2]) < 60
+
+
+# ------------------------------------------------------------------------------------------------
+# files
+# ------------------------------------------------------------------------------------------------
+
+SIZE, COLUMNS = 208_000_000, 100
+BUDGET = 40_000_000  # bytes that a fit may take, a fifth of the file
+FITS = {
+    "least squares": "GDRegressor()",
+    "weighted": "GDRegressor(alpha=0.1), s",
+    "huber": "GDRegressor(loss='huber', max_iter=2)",
+    "lasso": "GDRegressor(penalty='l1', alpha=0.01)",
+    "logistic": "GDClassifier(max_iter=4)",
+    "sparse logistic": "GDClassifier(penalty='l1', alpha=0.01, max_iter=1), s",
+    "adam": "GDRegressor(solver='adam', learning_rate=0.1, batch_size='full', max_iter=3)",
+    "stochastic": "GDRegressor(batch_size=1, learning_rate=1e-4, max_iter=1, random_state=0)",
+    "mini-batch": "GDClassifier(batch_size=64, max_iter=1, random_state=0), s",
+    "network": "GDRegressor(hidden_layer_sizes=(4,), max_iter=1, random_state=0), s",
+}
+SCRIPT = """
+import json, resource, sys, threading, time, warnings
+import numpy as np
+from fastgd import GDClassifier, GDRegressor
+
+def status(name):
+    lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return 1024 * int(lines[name].split()[0])
+
+path, dtype, order, budget, fits = sys.argv[1:4] + [int(sys.argv[4]), json.loads(sys.argv[5])]
+warnings.simplefilter("ignore")
+X = np.memmap(path, dtype, mode="r").reshape(-1, 100) if order == "C" else np.memmap(path, dtype, mode="r")
+X = X if order == "C" else X.reshape(100, -1).T
+assert X.flags.f_contiguous == (order == "F")
+y = X[:, 0] - X[:, 1] + 0.5 * X[:, 2] ** 2
+labels, s = (y > 0).astype(int), (np.arange(len(y)) % 7).astype(X.dtype)
+
+def run(fit, X, rows):
+    model, *weight = fit if isinstance(fit, tuple) else (fit,)
+    model.set_params(tol=None if model.max_iter < 1000 else 1e-4, n_jobs=1)
+    target = labels if isinstance(model, GDClassifier) else y
+    model.fit(X, target[rows], sample_weight=weight[0][rows] if weight else None)
+    return float(model.score(X[:2000], target[:2000]))
+
+peak, done = {}, threading.Event()
+def watch():
+    while not done.wait(0.002):
+        peak[name] = max(peak.get(name, 0), status("RssAnon"))
+
+fits = {name: eval(fit) for name, fit in fits.items()}
+small = np.array(X[:5000])  # threads, code and caches, before anything is measured
+for name, fit in fits.items():
+    run(fit, small, slice(5000))
+del small
+watcher = threading.Thread(target=watch)
+name = "before"
+watcher.start()
+time.sleep(0.02)
+resource.setrlimit(resource.RLIMIT_DATA, (status("VmData") + budget,) * 2)
+scores = {}
+try:
+    for name, fit in fits.items():
+        scores[name] = run(fit, X, slice(None))
+finally:
+    done.set()
+    watcher.join()
+print(json.dumps({"rss": {k: peak[k] - peak["before"] for k in fits}, "scores": scores}))
+"""
+
+
+@pytest.fixture(scope="module")
+def file_of_numbers(tmp_path_factory):
+    """A file of standard normal numbers for each dtype: rows in C order, columns in Fortran order."""
+
+    def make(dtype):
+        path = folder / f"{dtype}.dat"
+        if not path.exists():
+            rng = np.random.default_rng(0)
+            with path.open("wb") as file:
+                for _ in range(4):
+                    part = rng.standard_normal(SIZE // 40 // 8, dtype=dtype)
+                    for shift in range(10 if dtype == "float64" else 20):
+                        np.roll(part, shift).tofile(file)
+        return path
+
+    folder = tmp_path_factory.mktemp("numbers")
+    yield make
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@LINUX
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_fit_of_a_memory_mapped_file_takes_a_fraction_of_its_size(file_of_numbers, dtype, order):
+    # anonymous memory as sampled, and a limit (RLIMIT_DATA) at which any larger allocation fails
+    path = file_of_numbers(dtype)
+    assert path.stat().st_size == SIZE
+    by_rows = {"stochastic", "mini-batch", "network"}  # in Fortran order they copy X, as documented
+    names = FITS if (dtype == "float64") == (order == "C") else ("least squares", "logistic", "mini-batch")
+    fits = {name: FITS[name] for name in names if order == "C" or name not in by_rows}
+    arguments = [path, dtype, order, str(BUDGET), json.dumps(fits)]
+    result = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    measured = json.loads(result.stdout)
+    assert max(measured["rss"].values()) < BUDGET, measured["rss"]
+    assert min(measured["scores"].values()) > 0.05, measured["scores"]
+
+
+@LINUX
+@pytest.mark.slow
+def test_the_example_streams_a_file_in_memory_that_does_not_grow_with_it(tmp_path):
+    parquet, csv = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow.csv")
+    pytest.importorskip("rich")
+    path = Path(__file__).parent.parent / "examples" / "stream_parquet.py"
+    spec = spec_from_file_location("stream_parquet", path)
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    small, large, text = tmp_path / "small.parquet", tmp_path / "large.parquet", tmp_path / "small.csv"
+    example.make_file(small, rows=60_000)
+    example.make_file(large, rows=500_000)
+    csv.write_csv(parquet.read_table(small), text)
+    growth = {}
+    for file in (small, large, text):
+        command = [sys.executable, path, file, "late"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert float(re.search(r"([\d.]+)% told right", result.stdout)[1]) > 50
+        growth[file] = float(re.search(r"peak .* MB, (\d+) MB more", result.stdout)[1])
+    assert large.stat().st_size > 75e6
+    assert growth[large] < 0.3 * large.stat().st_size / 1e6, growth
