@@ -172,8 +172,8 @@ def tables_for_l1(quick):
     """A long and a wide table, Fortran-ordered as coordinate descent wants them: X, y, 0 / 1 labels."""
     X, y, _ = realistic(*((10_000, 50) if quick else (100_000, 166)))
     yield np.asfortranarray(X), y - y.mean()
-    X = dense(*((200, 500) if quick else (1_000, 5_000)), order="F")
-    X += dense(len(X), 1, seed=3)  # what columns have in common
+    X = dense(*((200, 500) if quick else (500, 2_500)), order="F")
+    X += 0.3 * dense(len(X), 1, seed=3)  # what columns have in common
     y = linear_target(X[:, :: X.shape[1] // 20])
     yield X, y - y.mean()
 
@@ -190,15 +190,15 @@ def squared_l1(quick):
             if ratio == 1.0:
                 ours.set_params(penalty="l1")
             peer = Lasso if ratio == 1.0 else ElasticNet
-            tight = peer(**common, tol=1e-10, max_iter=100_000)
+            tight = peer(**common, tol=1e-7, max_iter=5_000)
             contestants = Contestants(
                 {
                     f"GDRegressor({ours.penalty})": (ours, TOLS),
-                    peer.__name__: (peer(**common, max_iter=100_000), TOLS),
+                    peer.__name__: (peer(**common, max_iter=5_000), TOLS),
                 }
             )
             if len(X) > X.shape[1]:
-                gram = peer(**common, max_iter=100_000, precompute=True)
+                gram = peer(**common, max_iter=5_000, precompute=True)
                 contestants[f"{peer.__name__}(precompute=True)"] = (gram, TOLS)
             contestants.add("skglm", f"skglm.{peer.__name__}", TOLS, **common)
             contestants.add("celer", f"celer.{peer.__name__}", TOLS, **common)
@@ -221,7 +221,7 @@ def logistic_l1(quick):
             C = 1 / (alpha * len(X))
             common = dict(fit_intercept=False)
             ours = GDClassifier(penalty="l1", alpha=alpha, **common)
-            saga = LogisticRegression(C=C, solver="saga", max_iter=100_000, random_state=0, **L1, **common)
+            saga = LogisticRegression(C=C, solver="saga", max_iter=2_000, random_state=0, **L1, **common)
             libl = LogisticRegression(C=C, solver="liblinear", max_iter=10_000, **L1, **common)
             contestants = Contestants(
                 {
