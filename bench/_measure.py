@@ -1,7 +1,7 @@
 """Fair timing: runs in turn A B A B, medians, one process, Markdown tables on standard output.
 
 In: functions without arguments, or arrays. Out: seconds, bytes, or rows of a printed table.
-Nothing here knows fastgd; the tables are built in ``bench_linear.py`` and ``_optimum.py``.
+Nothing here knows fastgd; the tables are built in ``bench_linear.py`` and its neighbours.
 """
 
 import multiprocessing
@@ -106,8 +106,12 @@ def machine():
         lines = (line.partition(":") for line in cpuinfo.open())
         model = next((value.strip() for key, _, value in lines if "model name" in key), model)
     parts = [model, f"{n_cpus()} processors", f"Python {platform.python_version()}"]
-    parts += [_versioned(name) for name in ("fastgd", "scikit-learn", "numpy", "scipy")]
-    return ", ".join(parts)
+    return ", ".join([*parts, versions("fastgd", "scikit-learn", "numpy", "scipy")])
+
+
+def versions(*packages):
+    """Names of packages with their versions."""
+    return ", ".join(map(_versioned, packages))
 
 
 @contextmanager

@@ -25,14 +25,7 @@ from _measure import (
 )
 from _optimum import optimum
 from sklearn.base import is_classifier
-from sklearn.linear_model import (
-    LinearRegression,
-    LogisticRegression,
-    Ridge,
-    SGDClassifier,
-    SGDRegressor,
-)
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRegressor
 
 from fastgd import GDClassifier, GDRegressor, kernels
 
@@ -118,50 +111,6 @@ def epoch(quick):
     print_table("One epoch, batch_size=1, same updates", header, rows, note)
 
 
-def fixed(quick):
-    """What fit and predict cost when there is next to nothing to compute, and a search of such."""
-    X = dense(100, 5)
-    y = linear_target(X)
-    number = 20 if quick else 100
-    rows = []
-    for estimators in (
-        [GDRegressor(), SGDRegressor(), LinearRegression()],
-        [GDClassifier(), SGDClassifier(loss="log_loss"), LogisticRegression()],
-    ):
-        target = (y > 0).astype(int) if is_classifier(estimators[0]) else y
-        fits = alternate(*(lambda e=e, t=target: e.fit(X, t) for e in estimators), number=number)
-        predictions = alternate(*(lambda e=e: e.predict(X[:1]) for e in estimators), number=number)
-        for estimator, fit, predict in zip(estimators, fits, predictions, strict=True):
-            cells = [f"{1e6 * fit:.0f}", f"{fits[0] / fit:.2f}"]
-            cells += [f"{1e6 * predict:.0f}", f"{predictions[0] / predict:.2f}"]
-            rows.append([estimator, *cells, f"{estimator.score(X, target):.3f}"])
-    header = "|fit, us|fastgd / this|predict, us|fastgd / this|training score".split("|")
-    print_table("Fixed cost: fit of 100 x 5, predict of one row", header, rows)
-    grid_search(quick)
-
-
-def grid_search(quick):
-    """GridSearchCV over 20 learning rates: SGDRegressor, the same updates, and full batches."""
-    X = dense(1_000, 20)
-    y = linear_target(X)
-    rates = np.logspace(-5, -2, 20)
-    same = dict(learning_rate="constant", shuffle=False, tol=None, max_iter=20)
-    twin = GDRegressor(batch_size=1, solver="gd", preconditioner=None, **same)
-    searches = {
-        "SGDRegressor, 20 epochs": GridSearchCV(SGDRegressor(**same), {"eta0": rates}),
-        "GDRegressor, same updates": GridSearchCV(twin, {"eta0": rates}),
-        "GDRegressor, full batch": GridSearchCV(GDRegressor(), {"learning_rate": 50 * rates}),
-    }
-    times = alternate(*(lambda s=s: s.fit(X, y) for s in searches.values()), rounds=3)
-    rows = []
-    for (name, search), time in zip(searches.items(), times, strict=True):
-        (rate,) = search.best_params_.values()
-        cells = [show_seconds(time), f"{time / times[0]:.2f}"]
-        rows.append([name, *cells, f"{search.best_score_:.6f}", f"{rate:.2g}"])
-    header = ["", "time", "/ SGDRegressor", "best R^2", "best rate"]
-    print_table("GridSearchCV, 20 learning rates x 5 folds, 1,000 x 20", header, rows)
-
-
 def memory(quick):
     """Peak memory of fit beyond X, each fit in a process of its own."""
     shape = (50_000, 100) if quick else (200_000, 100)
@@ -200,7 +149,7 @@ def memory_of_fit(estimator, shape, dtype, order):
     return (peak - before) / X.nbytes
 
 
-SECTIONS = dict(gradient=gradient, epoch=epoch, optimum=optimum, fixed=fixed, memory=memory)
+SECTIONS = dict(gradient=gradient, epoch=epoch, optimum=optimum, memory=memory)
 
 
 def main():
