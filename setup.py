@@ -19,7 +19,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
-KERNELS = ["linear", "epochs", "network", "dense"]  # src/<name>.pyx, one extension for each variant
+KERNELS = ["linear", "epochs", "network", "dense", "grid"]  # src/<name>.pyx, one extension for each variant
 
 VARIANTS = {"baseline": []}
 if sysconfig.get_platform().endswith("x86_64"):  # not win-amd64, whose compiler has other flags

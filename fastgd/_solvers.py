@@ -37,7 +37,7 @@ def target_gap(problem, objective, start, tol):
     Relative to the objective, but for what rounding hides of the objective where the descent began:
     an exact fit has no relative suboptimality.
     """
-    rounding, share = (1e-14, tol**2) if problem.X.dtype == np.float64 else (1e-11, max(tol**2, 1e-8))
+    rounding, share = (1e-14, tol**2) if problem.X.dtype == np.float64 else (1e-11, np.maximum(tol**2, 1e-8))
     excess, scale = objective - problem.floor, start - problem.floor
     target = np.maximum(share * excess, rounding * scale) + 1e-300
     if problem.loss.target != "value":  # classes told apart: the minimum is at infinity

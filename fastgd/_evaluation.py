@@ -1,0 +1,403 @@
+"""Every candidate on every fold: prepared, trained together or alone, scored, and written down.
+
+In: a model, settings of its parameters, data and scorers. Out: for every candidate and split what scikit-learn's
+`_fit_and_score` would have returned.
+"""
+
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from time import perf_counter
+from traceback import format_exc, format_exception
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import indexable
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _check_method_params
+
+from ._estimators import GDClassifier, GDRegressor
+from ._exceptions import DivergenceError
+from ._folds import Candidate, Fold, Table
+from ._quadratics import take_rows
+from ._training import sort, train
+
+OURS = (GDRegressor, GDClassifier)
+
+
+class Model:
+    """A GD estimator, by itself or as the last step of a Pipeline.
+
+    Attributes
+    ----------
+    whole : estimator
+    final : GDRegressor or GDClassifier
+    steps : list of str
+        Names of a pipeline's steps; empty without one.
+    prefix : str
+        Of the final step's parameters.
+    parts : list of estimators
+    """
+
+    def __init__(self, whole, final, steps=(), parts=()):
+        self.whole, self.final, self.steps = whole, final, list(steps)
+        self.prefix = f"{self.steps[-1]}__" if steps else ""
+        self.parts = [whole, *parts]
+
+    @classmethod
+    def of(cls, estimator):
+        """None for what is not ours."""
+        if type(estimator) in OURS:
+            return cls(estimator, estimator)
+        if type(estimator) is Pipeline and estimator.steps and type(estimator.steps[-1][1]) in OURS:
+            names, parts = zip(*estimator.steps, strict=True)
+            return cls(estimator, parts[-1], names, parts)
+        return None
+
+    @classmethod
+    def opaque(cls, whole):
+        """A model that is not looked into."""
+        return cls(whole, whole)
+
+    def share_out(self, setting):
+        """Parameters of the steps before the last and of the last: two dicts. None if there are others."""
+        known, before, own = self.final.get_params(deep=False), {}, {}
+        for name, value in setting.items():
+            if name.startswith(self.prefix) and name.removeprefix(self.prefix) in known:
+                own[name.removeprefix(self.prefix)] = value
+            elif name.partition("__")[0] in self.steps[:-1]:
+                before[name] = value
+            else:
+                return None
+        return before, own
+
+    def front(self, before):
+        """The steps before the last, not fitted; None where there are none."""
+        if len(self.steps) < 2:
+            return None
+        return clone(self.whole).set_params(**clone(before, safe=False))[:-1]
+
+    def candidate(self, setting, own):
+        """What is to be fitted on the rows of a `Split`."""
+        if self.steps:
+            return clone(self.final).set_params(**clone(own, safe=False))
+        return clone(self.whole).set_params(**clone(setting, safe=False))
+
+    def joined(self, front, final):
+        """The fitted model of its fitted parts."""
+        if not self.steps:
+            return final
+        return Pipeline([*(front.steps if front is not None else []), (self.steps[-1], final)])
+
+
+@dataclass
+class Data:
+    """What `fit` was given, split and routed by scikit-learn's rules."""
+
+    X: object
+    y: object
+    splits: list
+    fit_params: dict
+    score_params: dict
+
+    @classmethod
+    def make(cls, search, X, y, params):
+        X, y = indexable(X, y)
+        params = _check_method_params(X, params=params)
+        routed = search._get_routed_params_for_fit(params)
+        cv = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
+        splits = [tuple(map(np.asarray, pair)) for pair in cv.split(X, y, **routed.splitter.split)]
+        expected = cv.get_n_splits(X, y, **routed.splitter.split)
+        if len(splits) != expected:
+            raise ValueError(
+                f"cv.split and cv.get_n_splits return inconsistent results. Expected {expected} splits, "
+                f"got {len(splits)}"
+            )
+        return cls(X, y, splits, routed.estimator.fit, routed.scorer.score)
+
+    def params_of(self, params, rows):
+        return _check_method_params(self.X, params=params, indices=rows)
+
+
+class Split:
+    """One split as fits and scorers that know nothing of ours want it: rows as they are, or transformed.
+
+    Raises whatever the steps before the last raise when they are fitted.
+    """
+
+    def __init__(self, data, model, number, before=None):
+        self.data, self.model, self.number = data, model, number
+        self.train, self.test = data.splits[number]
+        self.front = model.front(before or {})
+        self.score_params = [data.params_of(data.score_params, rows) for rows in (self.test, self.train)]
+        params = data.params_of(data.fit_params, self.train)
+        self.fit_params = {name.removeprefix(model.prefix): value for name, value in params.items()}
+        if self.front is not None:
+            start = perf_counter()
+            X, y = _safe_split(model.whole, data.X, data.y, self.train)
+            self.transformed = self.front.fit_transform(X, y), self.front.transform(self.as_given[1][0])
+            self.seconds = perf_counter() - start
+
+    seconds = 0.0
+
+    @cached_property
+    def as_given(self):
+        """((X, y) to train on, (X, y) to test on)"""
+        data, whole = self.data, self.model.whole
+        train = _safe_split(whole, data.X, data.y, self.train)
+        return train, _safe_split(whole, data.X, data.y, self.test, self.train)
+
+    @property
+    def for_final(self):
+        """The same as the last step sees it."""
+        if self.front is None:
+            return self.as_given
+        return tuple((X, y) for X, (_, y) in zip(self.transformed, self.as_given, strict=True))
+
+    def rows(self, plain):
+        """Rows and parameters for scorers; `plain` ones see no more of a model than its predictions."""
+        train, test = self.for_final if plain else self.as_given
+        parts = zip(("test", "train"), (test, train), self.score_params, strict=True)
+        return {part: (*rows, params) for part, rows, params in parts}
+
+    def scored_as(self, final, plain):
+        return final if plain else self.model.joined(self.front, final)
+
+    def close(self):
+        vars(self).pop("as_given", None)
+
+
+class Evaluation:
+    """The book of a search.
+
+    Parameters
+    ----------
+    model : Model
+    settings : list of dict
+    shares : list of pairs of dicts
+        The settings as `Model.share_out` has them.
+    data : Data
+    scoring : Scoring
+    n_jobs : int or None
+        Processes for candidates that are by themselves.
+    verbose : int
+
+    Attributes
+    ----------
+    outs : list of dict
+        In the order of candidates and, within each, of splits.
+    """
+
+    def __init__(self, model, settings, shares, data, scoring, n_jobs, verbose):
+        self.model, self.settings, self.shares, self.data = model, settings, shares, data
+        self.scoring, self.n_jobs, self.verbose = scoring, n_jobs, verbose
+        self.base = clone(model.final)
+        self.n_splits = len(data.splits)
+        n = len(settings) * self.n_splits
+        self.outs, self.n_iter, self.final_loss = [None] * n, np.full(n, np.nan), np.full(n, np.nan)
+        self.divergence, self.unfinished = [""] * len(settings), []
+
+    def run(self):
+        """Train and score; False if there is nothing to share."""
+        data, prefix = self.data, self.model.prefix
+        indices = [index for pair in data.splits for index in pair]
+        if set(data.fit_params) - {f"{prefix}sample_weight"}:
+            return False
+        if not indices or any(index.dtype.kind not in "iu" or not len(index) for index in indices):
+            return False
+        if self.verbose > 0:
+            n = len(self.settings)
+            print(
+                f"Fitting {self.n_splits} folds for each of {n} candidates, totalling {len(self.outs)} fits"
+            )
+        if len(self.model.steps) > 1:
+            self._run_behind_steps()
+        elif not self._run_on_one_table():
+            return False
+        if self.unfinished:
+            self._warn_of_unfinished()
+        return True
+
+    def _run_on_one_table(self):
+        """All folds have their rows in the same table."""
+        try:
+            self.base._validate_params()
+            table = Table.make(self.base, self.data.X, self.data.y)
+        except (ValueError, TypeError):  # each fit says for itself what is wrong
+            return False
+        splits = [Split(self.data, self.model, f) for f in range(self.n_splits)]
+        folds = [
+            Fold(
+                s.number,
+                table,
+                s.train,
+                s.test,
+                take_rows(table.y, s.test),
+                s.fit_params.get("sample_weight"),
+            )
+            for s in splits
+        ]
+        jobs, alone = sort(self._candidates(range(len(self.settings))), folds)
+        if len(jobs) < 2:
+            return False
+        self._evaluate(jobs, alone, splits)
+        return True
+
+    def _run_behind_steps(self):
+        """The steps before the last are fitted once for every fold and every setting of theirs."""
+        by_front = defaultdict(list)
+        for i, (before, _) in enumerate(self.shares):
+            by_front[tuple((name, *_identity(value)) for name, value in before.items())].append(i)
+        for numbers in by_front.values():
+            for f in range(self.n_splits):
+                self._run_behind(self.shares[numbers[0]][0], f, numbers)
+
+    def _run_behind(self, before, f, numbers):
+        try:
+            split = Split(self.data, self.model, f, before)
+        except Exception:  # the whole pipeline says it again
+            self._evaluate_alone(Split(self.data, Model.opaque(self.model.whole), f), numbers)
+            return
+        (X, y), (X_test, y_test) = split.for_final
+        try:
+            self.base._validate_params()
+            table = Table.make(self.base, X, y)
+            test = table.others(self.base, X_test)
+        except (ValueError, TypeError):
+            self._evaluate_alone(split, numbers)
+        else:
+            weight = split.fit_params.get("sample_weight")
+            fold = Fold(f, table, np.arange(len(table.X)), test, np.asarray(y_test), weight)
+            self._evaluate(*sort(self._candidates(numbers), [fold]), {f: split})
+        for i in numbers:
+            self.outs[i * self.n_splits + f]["fit_time"] += split.seconds / len(numbers)
+
+    def _candidates(self, numbers):
+        return [Candidate.make(i, self.base, self.shares[i][1]) for i in numbers]
+
+    def _evaluate(self, jobs, alone, splits):
+        """Train and score jobs together, the others alone."""
+        by_fold = defaultdict(list)
+        for job, trained in train(jobs):
+            by_fold[job.fold.number, job.loss.log_link].append((job, trained))
+        lost = [pair for pairs in by_fold.values() for pair in pairs if pair[1].error]
+        if lost and self.scoring.error_score == "raise":  # the first in scikit-learn's order
+            raise min(lost, key=lambda pair: (pair[0].candidate.number, pair[0].fold.number))[1].error
+        for (f, _), pairs in by_fold.items():
+            self._score(splits[f], pairs)
+        left = defaultdict(list)
+        for candidate, fold in alone:
+            left[fold.number].append(candidate.number)
+        for f, numbers in left.items():
+            self._evaluate_alone(splits[f], numbers)
+
+    def _score(self, split, pairs):
+        """Scores of candidates of a fold that were trained together."""
+        kept = [pair for pair in pairs if pair[1].error is None]
+        scores = self._scores_at_once(split, kept) if kept else None
+        for job, trained in pairs:
+            i = job.candidate.number
+            if trained.error is not None:
+                self.divergence[i] = self.divergence[i] or str(trained.error)
+                text = "".join(format_exception(trained.error))
+                self._write(i, split, text, self.scoring.failed(), trained.seconds, 0.0)
+                continue
+            each, seconds = scores.pop(0) if scores else self._score_by_scorers(split, job, trained)
+            self._write(i, split, None, each, trained.seconds, seconds, trained.n_iter, trained.objective)
+            if trained.unfinished:
+                self.unfinished.append(i)
+        pairs[0][0].fold.close()
+        split.close()
+
+    def _scores_at_once(self, split, kept):
+        """[(scores, seconds)] of the default scorers, None for others."""
+        (job, _), *_ = kept
+        fold = job.fold
+        if any(set(params) - {"sample_weight"} for params in split.score_params):
+            return None
+        weights = [params.get("sample_weight") for params in split.score_params]
+        rows = {"test": (fold.X_test(), fold.y_test, weights[0])}
+        if "train" in self.scoring.parts:
+            rows["train"] = fold.X_train, fold.y_train, weights[1]
+        thetas = np.stack([trained.theta for _, trained in kept])
+        return self.scoring.together(job.candidate.estimator, thetas, fold.table.classes, rows, job.loss)
+
+    def _score_by_scorers(self, split, job, trained):
+        start = perf_counter()
+        plain = self.scoring.plain
+        final = job.fitted(trained)
+        scores = self.scoring.one(split.scored_as(final, plain), split.rows(plain))
+        return scores, perf_counter() - start
+
+    def _evaluate_alone(self, split, numbers):
+        """Ordinary fits, in processes of their own if the user wishes."""
+        estimators = [split.model.candidate(self.settings[i], self.shares[i][1]) for i in numbers]
+        books = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_and_score)(estimator, split, self.scoring) for estimator in estimators
+        )
+        for i, (entry, divergence) in zip(numbers, books, strict=True):
+            self._write(i, split, *entry)
+            self.divergence[i] = self.divergence[i] or divergence
+        split.close()
+
+    def _write(self, i, split, error, scores, fit_time, score_time, n_iter=np.nan, loss=np.nan):
+        at = i * self.n_splits + split.number
+        self.n_iter[at], self.final_loss[at] = n_iter, loss
+        self.outs[at] = {
+            "fit_error": error, **scores, "n_test_samples": len(split.test), "fit_time": fit_time,
+            "score_time": score_time,
+        }  # fmt: skip
+        if self.verbose > 1:
+            setting = ", ".join(f"{name}={value}" for name, value in self.settings[i].items())
+            score = "failed" if error else f"score={scores['test_scores']}"
+            print(
+                f"[CV {split.number + 1}/{self.n_splits}] END {setting}; {score} total time={fit_time:.3f}s"
+            )
+
+    def more_results(self):
+        """Keys of `cv_results_` beyond scikit-learn's."""
+        more = {"divergence": self.divergence}
+        for name, values in (("n_iter", self.n_iter), ("final_loss", self.final_loss)):
+            values = values.reshape(-1, self.n_splits)
+            more |= {f"split{f}_{name}": list(values[:, f]) for f in range(self.n_splits)}
+            more[f"mean_{name}"] = list(values.mean(axis=1))
+        return more
+
+    def _warn_of_unfinished(self):
+        settings = [str(self.settings[i]) for i in sorted(set(self.unfinished))]
+        shown = ", ".join(settings[:3]) + (", ..." if len(settings) > 3 else "")
+        warnings.warn(
+            f"max_iter was reached before convergence in {len(self.unfinished)} of {len(self.outs)} fits: those of "
+            f"{shown}. Increase max_iter, or raise tol, or leave such candidates out.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+
+def _identity(value):
+    """What tells values apart: numbers and names by themselves, anything else as an object."""
+    simple = isinstance(value, (int, float, str, bool, type(None)))
+    return type(value), value if simple else id(value)
+
+
+def _fit_and_score(estimator, split, scoring):
+    """An ordinary fit: arguments of `Evaluation._write`, and why it diverged or ""."""
+    (X, y), _ = split.for_final
+    start = perf_counter()
+    try:
+        estimator.fit(X, y, **split.fit_params)
+    except Exception as error:
+        if scoring.error_score == "raise":
+            raise
+        divergence = str(error) if isinstance(error, DivergenceError) else ""
+        return (format_exc(), scoring.failed(), perf_counter() - start, 0.0), divergence
+    fit_time = perf_counter() - start
+    scores = scoring.one(split.scored_as(estimator, scoring.plain), split.rows(scoring.plain))
+    score_time = perf_counter() - start - fit_time
+    loss = getattr(estimator, "loss_curve_", [np.nan])[-1]
+    return (None, scores, fit_time, score_time, getattr(estimator, "n_iter_", np.nan), loss), ""

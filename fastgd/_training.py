@@ -1,0 +1,238 @@
+"""Which candidates can be trained together, and their training.
+
+    closed form     squared error, plain gradient descent at constant rates: `_closed_form.py`
+    Gram matrices   squared error, any other textbook descent: `_lockstep.py` on `QuadraticCandidates`
+    passes          any other loss: `_lockstep.py` on `PassCandidates`, fold by fold
+    by themselves   the rest: mini-batches, automatic rates, networks, early stopping
+
+The textbook's descents are those with an explicit learning rate on the full batch. `sort` decides; `train`
+yields a `Trained` for each candidate and fold that is not left to itself.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+from time import perf_counter
+
+import numpy as np
+
+from ._candidates import PassCandidates, QuadraticCandidates
+from ._closed_form import gd_on_quadratic
+from ._descent import _divergence, _stable_rate
+from ._folds import with_attributes
+from ._linear import LinearProblem
+from ._lockstep import lockstep
+from ._optimizers import RULES
+from ._plan import GRAM_LIMIT, Plan, make_plan
+from ._quadratics import quadratics_of_folds
+from ._schedules import Constant
+from ._solvers import Result
+from ._threads import blas_threads, effective_n_threads
+
+EIGENBASIS = 5  # iterations per column, of all candidates, that cost as much as an eigendecomposition
+
+
+@dataclass
+class Job:
+    """A candidate on a fold."""
+
+    candidate: object
+    fold: object
+    plan: Plan
+    loss: object
+    k: int
+    weight: np.ndarray | None  # of the training rows, class weights included
+
+    @property
+    def kind(self):
+        """Jobs of one kind share their problem but for the penalty, and their solver but for its numbers."""
+        estimator, plan = self.candidate.estimator, self.plan
+        return (
+            self.loss.kernel, self.loss.params, repr(getattr(estimator, "class_weight", None)),
+            estimator.fit_intercept, plan.rule.name, plan.accelerate, estimator.n_jobs,
+        )  # fmt: skip
+
+    def fitted(self, trained):
+        """The estimator with what training has found, as far as scorers look at it."""
+        estimator, table = self.candidate.estimator, self.fold.table
+        dtype, theta = table.X.dtype, trained.theta
+        coef, intercept = theta[:, :-1].astype(dtype), theta[:, -1].astype(dtype)
+        learned = {"coef_": coef[0] if estimator._flat_output(table.y) else coef, "intercept_": intercept}
+        learned |= estimator._classes_attribute(table.classes) | table.seen
+        return with_attributes(estimator, learned | {"n_iter_": trained.n_iter})
+
+    @property
+    def quadratic(self):
+        return self.loss.kernel == "squared_error" and self.fold.table.X.shape[1] < GRAM_LIMIT
+
+    @property
+    def closed_form(self):
+        plan = self.plan
+        plain = (
+            plan.rule is RULES["gd"] and not plan.accelerate and not plan.clip_norm and not plan.penalty.l1
+        )
+        return plain and type(plan.schedule) is Constant
+
+    def problem(self, X, y, weight):
+        """Rows of the table as this candidate sees them."""
+        estimator = self.candidate.estimator
+        Y = np.ascontiguousarray(estimator._targets(y, self.fold.table.classes), dtype=X.dtype)
+        return LinearProblem(
+            X, Y, weight, self.loss, self.plan.penalty, k=self.k, fit_intercept=estimator.fit_intercept,
+            n_threads=effective_n_threads(estimator.n_jobs),
+        )  # fmt: skip
+
+
+@dataclass
+class Trained:
+    """What training has come to.
+
+    Attributes
+    ----------
+    theta : ndarray of shape (k, d + 1), or None where the descent diverged
+    error : DivergenceError or None
+    n_iter : int
+    objective : float
+        Of the training rows, at the end.
+    seconds : float
+        Its share of the time.
+    unfinished : bool
+        Stopped by max_iter before it had converged.
+    """
+
+    theta: np.ndarray | None
+    error: Exception | None
+    n_iter: int
+    objective: float
+    seconds: float
+    unfinished: bool
+
+
+def sort(candidates, folds):
+    """Jobs that can be trained together, and pairs (candidate, fold) that are by themselves.
+
+    Whatever is wrong with a candidate is left to its own fit to say.
+    """
+    jobs, alone = [], []
+    for candidate in candidates:
+        try:
+            candidate.check()
+            shareable = not (candidate.estimator.early_stopping or candidate.estimator.verbose)
+        except ValueError:
+            shareable = False
+        for fold in folds:
+            job = _job(candidate, fold) if shareable else None
+            jobs.append(job) if job else alone.append((candidate, fold))
+    return jobs, alone
+
+
+def _job(candidate, fold):
+    """The job if its descent is a textbook one, else None."""
+    estimator, classes = candidate.estimator, fold.table.classes
+    try:
+        if not fold.has_all_classes:
+            return None
+        loss, k = estimator._make_loss(classes, fold.y_train)
+        plan = make_plan(estimator, loss, len(fold.train), fold.table.X.shape[1])
+        if not plan.full or plan.auto_rate or plan.hidden or plan.preconditioner:
+            return None
+        weight = fold.weights(estimator)
+    except ValueError:
+        return None
+    return Job(candidate, fold, plan, loss, k, weight)
+
+
+def train(jobs):
+    """Train all jobs.
+
+    Yields
+    ------
+    job : Job
+    trained : Trained
+        Jobs of one fold may come at several times, and those of several folds at once.
+    """
+    with blas_threads(1):  # the kernels' threads are our own
+        quadratic = [job for job in jobs if job.quadratic]
+        for of_kind in _grouped(quadratic, lambda job: repr(job.kind)):
+            yield from _train_quadratics(of_kind)
+        others = [job for job in jobs if not job.quadratic]
+        for of_kind in _grouped(others, lambda job: (job.fold.number, repr(job.kind))):
+            yield from _timed(of_kind, _train_by_passes)
+            of_kind[0].fold.close()
+
+
+def _grouped(jobs, key):
+    return [list(group) for _, group in groupby(sorted(jobs, key=key), key)]
+
+
+def _timed(jobs, run):
+    start = perf_counter()
+    trained = run(jobs)
+    share = (perf_counter() - start) / len(jobs)
+    for job, result in zip(jobs, trained, strict=True):
+        result.seconds += share
+        yield job, result
+
+
+def _train_by_passes(jobs):
+    plans, fold = [job.plan for job in jobs], jobs[0].fold
+    penalties = [plan.penalty for plan in plans]
+    problem = PassCandidates(jobs[0].problem(fold.X_train, fold.y_train, jobs[0].weight), penalties)
+    return _finish(problem, plans, lockstep(problem, plans, _stable_rate))
+
+
+def _train_quadratics(jobs):
+    """Jobs of several folds of one table."""
+    start = perf_counter()
+    table, first = jobs[0].fold.table, jobs[0]
+    numbers = sorted({job.fold.number for job in jobs})
+    by_fold = {job.fold.number: job for job in jobs}
+    jobs = sorted(jobs, key=lambda job: job.fold.number)
+    problem = first.problem(table.X, table.y, None)
+    quadratics = quadratics_of_folds(
+        table.X, problem.Y, [by_fold[f].weight for f in numbers], [by_fold[f].fold.train for f in numbers],
+        fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
+    )  # fmt: skip
+    seconds = (perf_counter() - start) / len(jobs)
+    rest = [job for job in jobs if not job.closed_form]
+    for of_basis in _grouped(
+        [job for job in jobs if job.closed_form], lambda job: (job.fold.number, job.plan.penalty.l2)
+    ):
+        if len(of_basis) * max(job.plan.max_iter for job in of_basis) < EIGENBASIS * problem.d:
+            rest += of_basis
+            continue
+        yield from _timed(of_basis, lambda jobs: _in_closed_form(problem, quadratics, numbers, jobs, seconds))
+    if rest:
+        rest.sort(key=lambda job: job.fold.number)
+        yield from _timed(rest, lambda jobs: _in_lockstep(problem, quadratics, numbers, jobs, seconds))
+
+
+def _candidates_of(problem, quadratics, numbers, jobs):
+    fold = np.searchsorted(numbers, [job.fold.number for job in jobs])
+    return QuadraticCandidates(problem, quadratics, fold, [job.plan.penalty for job in jobs])
+
+
+def _in_closed_form(problem, quadratics, numbers, jobs, seconds):
+    plans = [job.plan for job in jobs]
+    quadratic = quadratics[numbers.index(jobs[0].fold.number)]
+    candidates = _candidates_of(problem, quadratics, numbers, jobs)
+    return _finish(candidates, plans, gd_on_quadratic(problem, quadratic, plans), seconds)
+
+
+def _in_lockstep(problem, quadratics, numbers, jobs, seconds):
+    plans = [job.plan for job in jobs]
+    candidates = _candidates_of(problem, quadratics, numbers, jobs)
+    return _finish(candidates, plans, lockstep(candidates, plans, _stable_rate), seconds)
+
+
+def _finish(candidates, plans, descents, seconds=0.0):
+    """Descents as what a search wants to know; the reasons of those that diverged in a fit's own words."""
+    trained = []
+    for i, (plan, descent) in enumerate(zip(plans, descents, strict=True)):
+        error = None
+        if descent.diverged:
+            result = Result(descent.u, learning_rate=descent.learning_rate)
+            error = _divergence(candidates.of(i), plan, result)
+        unfinished = error is None and descent.reason == "max_iter" and plan.tol is not None
+        theta = None if error else descent.u
+        trained.append(Trained(theta, error, descent.n_iter, descent.objective, seconds, unfinished))
+    return trained
