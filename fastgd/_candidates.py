@@ -1,8 +1,8 @@
 """The problems of many candidates on the same rows, as one: what `_lockstep.py` descends.
 
-Candidates differ in penalty and in what their solvers do; loss, rows and weights they share. Parameters u have
-shape (n, k, d + 1), candidates first; `which` says whose they are, as finished ones drop out. Values come per
-candidate and group, (n, groups): a group is an output, or all of them where softmax couples them.
+Candidates differ in penalty and in what their solvers do; loss, rows and weights they share. Parameters u
+have shape (n, k, d + 1), candidates first; `which` says whose they are, as finished ones drop out. Values
+come per candidate and group, (n, groups): a group is an output, or all of them where softmax couples them.
 
     PassCandidates       reads the rows: one fused pass for all
     QuadraticCandidates  squared error: the Gram matrix of every fold is all it needs
@@ -108,7 +108,7 @@ class QuadraticCandidates(_Candidates):
         ends = np.searchsorted(fold, np.arange(len(self.quadratics) + 1))
         for quadratic, first, end in zip(self.quadratics, ends, ends[1:], strict=False):
             rows = u[first:end].reshape(-1, self.d + 1)
-            Hu[first:end] = (rows @ quadratic.hessian).reshape(end - first, self.k, -1)
+            Hu[first:end] = (rows @ quadratic.hessian).reshape(end - first, self.k, self.d + 1)
         at_zero = self.gradient[fold]
         return self.value[fold] + ((at_zero + 0.5 * Hu) * u).sum(axis=2), at_zero + Hu
 

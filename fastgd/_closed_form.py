@@ -1,12 +1,13 @@
-"""Gradient descent on a quadratic without descending: every iterate, for many learning rates, from one eigenbasis.
+"""Gradient descent on a quadratic without descending: every iterate, for many rates, from one eigenbasis.
 
-Along an eigenvector of the Hessian with eigenvalue l, a step of length a multiplies the gradient by 1 - a l. With
-g the gradient at zero in the eigenbasis, iterate i is
+Along an eigenvector of the Hessian with eigenvalue l, a step of length a multiplies the gradient by 1 - a l.
+With g the gradient at zero in the eigenbasis, iterate i has
 
-    u_i = -g (1 - (1 - a l)^i) / l,    gradient g (1 - a l)^i,    excess over the minimum  g^2 (1 - a l)^(2 i) / (2 l).
+    u_i = -g (1 - (1 - a l)^i) / l    and the gradient    g (1 - a l)^i,
+    at    g^2 (1 - a l)^(2 i) / (2 l)    above the minimum.
 
-So what `by_rule` looks at in every iteration to stop, or to find that it diverges, is known for all iterations at
-once; the powers of (1 - a l)^2 are products of small and large powers (baby steps, giant steps).
+So what `by_rule` looks at in every iteration to stop, or to find that it diverges, is known for all of them
+at once; the powers of (1 - a l)^2 are products of small and large powers (baby steps, giant steps).
 """
 
 import numpy as np
@@ -48,15 +49,13 @@ def gd_on_quadratic(problem, quadratic, plans):
     n_iter, objective = limits.copy(), np.full(len(plans), np.nan)
     done, diverged = np.zeros(len(plans), bool), np.zeros(len(plans), bool)
     final = np.full(len(plans), np.nan)
-    previous = None  # curvature met at the end of the stretch before
+    previous = np.full((len(plans), 1), np.nan)  # curvature met at the end of the stretch before
     with np.errstate(all="ignore"):
         for first, series in _stretches(factor**2, sums, limits.max() + 1):
             i = np.arange(first, first + series.shape[1])
             norm, value = series[..., 0], least + series[..., 2:]  # (n, iterations), (n, iterations, k)
             met = series[..., 1] / norm
-            before = np.hstack(
-                [np.full((len(plans), 1), np.nan) if previous is None else previous, met[:, :-1]]
-            )
+            before = np.hstack([previous, met[:, :-1]])
             previous = met[:, -1:]
             gap = np.where(before > 0, norm / (2 * before), np.inf)
             gap = np.where(norm == 0, 0.0, gap)

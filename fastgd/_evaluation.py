@@ -1,7 +1,7 @@
 """Every candidate on every fold: prepared, trained together or alone, scored, and written down.
 
-In: a model, settings of its parameters, data and scorers. Out: for every candidate and split what scikit-learn's
-`_fit_and_score` would have returned.
+In: a model, settings of its parameters, data and scorers. Out: for every candidate and split what
+scikit-learn's `_fit_and_score` would have returned.
 """
 
 import warnings
@@ -372,8 +372,8 @@ class Evaluation:
         settings = [str(self.settings[i]) for i in sorted(set(self.unfinished))]
         shown = ", ".join(settings[:3]) + (", ..." if len(settings) > 3 else "")
         warnings.warn(
-            f"max_iter was reached before convergence in {len(self.unfinished)} of {len(self.outs)} fits: those of "
-            f"{shown}. Increase max_iter, or raise tol, or leave such candidates out.",
+            f"max_iter was reached before convergence in {len(self.unfinished)} of {len(self.outs)} fits: "
+            f"those of {shown}. Increase max_iter, or raise tol, or leave such candidates out.",
             ConvergenceWarning,
             stacklevel=4,
         )

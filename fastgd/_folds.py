@@ -1,7 +1,7 @@
 """Candidates and the folds that they are trained and scored on, as arrays.
 
-A `Candidate` is an estimator with its parameters set. A `Fold` knows where its rows are in a table X that it may
-share with other folds, and what an estimator's `fit` and `score` would be given.
+A `Candidate` is an estimator with its parameters set. A `Fold` knows where its rows are in a table that it
+may share with other folds.
 """
 
 from dataclasses import dataclass

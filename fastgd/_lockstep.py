@@ -1,9 +1,9 @@
 """The textbook descents of many candidates in step: one evaluation of the problem serves all of them.
 
-Each candidate does what `_by_rule.by_rule` or `_solvers.accelerated` would do with it alone, in the same order and
-with the same tests, on arrays with a leading axis of candidates. Those that have converged or diverged drop out.
+Each candidate does what `_by_rule.by_rule` or `_solvers.accelerated` would do with it alone, in the same
+order and with the same tests, on arrays with a leading axis of candidates. Those that are done drop out.
 
-In: a problem of `_candidates.py` and a Plan per candidate, alike in their update rule. Out: a `Descent` each.
+In: a problem of `_candidates.py` and a Plan per candidate, of one update rule. Out: a `Descent` each.
 """
 
 from dataclasses import dataclass

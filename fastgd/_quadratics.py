@@ -1,8 +1,8 @@
 """Squared error on every fold of a table from one reading of it.
 
 Rows that are in the training sets of the same folds form a part: five folds have five. One Gram matrix per
-part is computed, and that of a fold is the sum of those of its parts: the table is read once, however many folds
-there are, and nothing is subtracted, so an outlier that is held out leaves no trace.
+part is computed, and that of a fold is the sum of those of its parts: the table is read once, however many
+folds there are, and nothing is subtracted, so an outlier that is held out leaves no trace.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def quadratics_of_folds(X, Y, weights, trains, *, fit_intercept, n_threads):
 
 
 def _weight_of_rows(m, train, weight):
-    """Weight of every row of the table in a fold: 0 where it is held out, twice its own where it is there twice."""
+    """Weight of every row of the table in a fold: 0 where it is held out, doubled where it is there twice."""
     return np.bincount(train, weight, minlength=m).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Scores of the candidates of a fold: R^2 and accuracy for all of them at once, any other scorer one by one."""
+"""Scores of the candidates of a fold: R^2 and accuracy of all at once, any other scorer one by one."""
 
 from time import perf_counter
 
@@ -87,26 +87,35 @@ class Scoring:
 
 
 def _predictors(X, thetas):
-    """X theta of every model in X's dtype, (m, n, k)."""
+    """X theta of every model in X's dtype, (n, k, m)."""
     n, k, p = thetas.shape
     thetas = thetas.reshape(n * k, p).astype(X.dtype)
-    return (X @ thetas[:, :-1].T + thetas[:, -1]).reshape(len(X), n, k)
+    Z = thetas[:, :-1] @ X.T
+    Z += thetas[:, -1:]
+    return Z.reshape(n, k, len(X))
 
 
 def _r2(y, predictions, weight):
     """`sklearn.metrics.r2_score` of every model, (n,); None where that would not be a plain quotient."""
-    if y.dtype.kind not in "fiu":
+    if y.dtype.kind not in "fiu" or len(y) < 2:
         return None
-    y = y.reshape(len(y), 1, -1).astype(np.float64, copy=False)
-    weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
-    if len(y) < 2 or not weight.sum() > 0:
+    y = np.ascontiguousarray(y.reshape(len(y), -1).T, dtype=np.float64)  # (k, m)
+    weight = 1.0 if weight is None else np.asarray(weight, dtype=np.float64)
+    if not np.sum(weight) > 0:
         return None
-    deviation = y - np.average(y, axis=0, weights=weight)
-    total = np.einsum("i,ick,ick->ck", weight, deviation, deviation)
+    total = _squares(y - _mean(y, weight), weight)
     if not total.all():
         return None
-    residual = y - predictions
-    return (1 - np.einsum("i,ick,ick->ck", weight, residual, residual) / total).mean(axis=1)
+    return (1 - _squares(y - predictions, weight) / total).mean(axis=-1)
+
+
+def _mean(y, weight):
+    return np.average(y, axis=1, weights=None if np.isscalar(weight) else weight)[:, None]
+
+
+def _squares(residual, weight):
+    """Weighted sums of squares over the last axis."""
+    return np.einsum("...m,...m->...", residual if np.isscalar(weight) else residual * weight, residual)
 
 
 def _accuracy(y, classes, Z, weight):
@@ -115,5 +124,5 @@ def _accuracy(y, classes, Z, weight):
         return None
     labels = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     labels[classes[labels] != y] = -1  # a class that was not trained on
-    index = Z[..., 0] > 0 if Z.shape[2] == 1 else Z.argmax(axis=2)
-    return np.average(index == labels[:, None], axis=0, weights=weight)
+    index = Z[:, 0] > 0 if Z.shape[1] == 1 else Z.argmax(axis=1)
+    return np.average(index == labels, axis=1, weights=weight)

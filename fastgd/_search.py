@@ -1,8 +1,8 @@
 """GDGridSearchCV, GDRandomizedSearchCV: scikit-learn's searches, whose candidates are trained together.
 
-Splitters, routing, scorers, results and refit are scikit-learn's. What can be shared is trained and scored in
-`_evaluation.py`, and its scores are handed over to scikit-learn's own search (`_ledger.py`). Where nothing can be
-shared, it is that search from the start.
+Splitters, routing, scorers, results and refit are scikit-learn's. What can be shared is trained and scored
+in `_evaluation.py`, and its scores are handed over to scikit-learn's own search (`_ledger.py`). Where nothing
+can be shared, it is that search from the start.
 """
 
 from numbers import Integral
@@ -78,8 +78,8 @@ _DOC = """{title}
     the full batch are trained together: with squared error from one Gram matrix per fold, plain gradient
     descent in closed form, the other update rules and losses in step, one pass over the rows for all. A
     candidate whose rate diverges scores `error_score`, costs the others nothing, and `cv_results_` says why.
-    In a Pipeline the steps before the last are fitted once for each fold and each setting of theirs. What cannot
-    be shared (mini-batches, automatic rates, networks, early stopping) is fitted as {peer} does it, and so is
+    In a Pipeline the steps before the last are fitted once for each fold and each setting of theirs. What
+    cannot be shared (mini-batches, automatic rates, networks, early stopping) is fitted one by one, and so is
     everything where callbacks watch.
 
     Parameters
@@ -101,8 +101,9 @@ _DOC = """{title}
     ----------
     cv_results_ : dict of ndarrays
         With the keys of {peer}, and of every candidate ``divergence`` (why it diverged, or an empty
-        string), ``split<i>_n_iter``, ``mean_n_iter``, ``split<i>_final_loss`` and ``mean_final_loss`` (objective
-        of the training rows at the end). Times of candidates trained together are shares of the whole.
+        string), ``split<i>_n_iter``, ``mean_n_iter``, ``split<i>_final_loss``, ``mean_final_loss`` (objective
+        of the training rows at the end); NaN where a fit failed. Times of candidates trained together are
+        shares of the whole.
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, multimetric_
         As those of {peer}.
 

@@ -45,11 +45,14 @@ class Job:
     @property
     def kind(self):
         """Jobs of one kind share their problem but for the penalty, and their solver but for its numbers."""
-        estimator, plan = self.candidate.estimator, self.plan
-        return (
-            self.loss.kernel, self.loss.params, repr(getattr(estimator, "class_weight", None)),
-            estimator.fit_intercept, plan.rule.name, plan.accelerate, estimator.n_jobs,
-        )  # fmt: skip
+        plan = self.plan
+        return (*self.kind_of_data, self.loss.kernel, self.loss.params, plan.rule.name, plan.accelerate)
+
+    @property
+    def kind_of_data(self):
+        """Jobs of one kind see the same weights of the same rows."""
+        estimator = self.candidate.estimator
+        return repr(getattr(estimator, "class_weight", None)), estimator.fit_intercept, estimator.n_jobs
 
     def fitted(self, trained):
         """The estimator with what training has found, as far as scorers look at it."""
@@ -152,7 +155,7 @@ def train(jobs):
     """
     with blas_threads(1):  # the kernels' threads are our own
         quadratic = [job for job in jobs if job.quadratic]
-        for of_kind in _grouped(quadratic, lambda job: repr(job.kind)):
+        for of_kind in _grouped(quadratic, lambda job: repr(job.kind_of_data)):
             yield from _train_quadratics(of_kind)
         others = [job for job in jobs if not job.quadratic]
         for of_kind in _grouped(others, lambda job: (job.fold.number, repr(job.kind))):
@@ -181,7 +184,7 @@ def _train_by_passes(jobs):
 
 
 def _train_quadratics(jobs):
-    """Jobs of several folds of one table."""
+    """Jobs of several folds of one table, which differ in penalty and solver."""
     start = perf_counter()
     table, first = jobs[0].fold.table, jobs[0]
     numbers = sorted({job.fold.number for job in jobs})
@@ -194,16 +197,15 @@ def _train_quadratics(jobs):
     )  # fmt: skip
     seconds = (perf_counter() - start) / len(jobs)
     rest = [job for job in jobs if not job.closed_form]
-    for of_basis in _grouped(
-        [job for job in jobs if job.closed_form], lambda job: (job.fold.number, job.plan.penalty.l2)
-    ):
+    closed = [job for job in jobs if job.closed_form]
+    for of_basis in _grouped(closed, lambda job: (job.fold.number, job.plan.penalty.l2)):
         if len(of_basis) * max(job.plan.max_iter for job in of_basis) < EIGENBASIS * problem.d:
             rest += of_basis
             continue
         yield from _timed(of_basis, lambda jobs: _in_closed_form(problem, quadratics, numbers, jobs, seconds))
-    if rest:
-        rest.sort(key=lambda job: job.fold.number)
-        yield from _timed(rest, lambda jobs: _in_lockstep(problem, quadratics, numbers, jobs, seconds))
+    for of_kind in _grouped(rest, lambda job: repr(job.kind)):
+        of_kind.sort(key=lambda job: job.fold.number)
+        yield from _timed(of_kind, lambda jobs: _in_lockstep(problem, quadratics, numbers, jobs, seconds))
 
 
 def _candidates_of(problem, quadratics, numbers, jobs):
