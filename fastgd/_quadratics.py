@@ -11,7 +11,7 @@ import numpy as np
 
 from ._compiled import linear
 
-MAX_PARTS = 64
+MAX_PARTS = 4  # times the number of folds
 ROWS_AT_A_TIME = 8192
 
 
@@ -89,7 +89,9 @@ def _parts(shares):
     multiples = np.array(relative)[:, first]
     known = np.isfinite(multiples[0])
     same = np.array_equal(multiples[:, number], relative, equal_nan=True)
-    if not same or len(first) > MAX_PARTS:  # weights that differ by fold, or too many ways to be held out
+    if not same or len(first) > MAX_PARTS * len(
+        shares
+    ):  # weights that differ by fold, or too many ways to be held out
         rows = [np.flatnonzero(share) for share in shares]
         return [(r, share[r]) for r, share in zip(rows, shares, strict=True)], np.eye(len(shares))
     rows = [np.flatnonzero(number == c) for c in np.flatnonzero(known)]

@@ -28,6 +28,7 @@ from ._schedules import Constant
 from ._solvers import Result
 from ._threads import blas_threads, effective_n_threads
 
+MATRICES = 2**24  # numbers in the Gram matrices that are kept at a time
 EIGENBASIS = 5  # iterations per column, of all candidates, that cost as much as an eigendecomposition
 
 
@@ -156,7 +157,11 @@ def train(jobs):
     with blas_threads(1):  # the kernels' threads are our own
         quadratic = [job for job in jobs if job.quadratic]
         for of_kind in _grouped(quadratic, lambda job: repr(job.kind_of_data)):
-            yield from _train_quadratics(of_kind)
+            numbers = sorted({job.fold.number for job in of_kind})
+            at_once = max(1, MATRICES // (of_kind[0].fold.table.X.shape[1] + 1) ** 2)
+            for first in range(0, len(numbers), at_once):
+                some = set(numbers[first : first + at_once])
+                yield from _train_quadratics([job for job in of_kind if job.fold.number in some])
         others = [job for job in jobs if not job.quadratic]
         for of_kind in _grouped(others, lambda job: (job.fold.number, repr(job.kind))):
             yield from _timed(of_kind, _train_by_passes)
