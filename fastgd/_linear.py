@@ -9,7 +9,7 @@ side: values come per group, a group being an output, or all of them where softm
 import numpy as np
 
 from ._compiled import epochs, linear
-from ._coordinates import Coordinates
+from ._coordinates import Coordinates, column_means_and_variances
 from ._losses import regression_loss
 from ._metrics import largest_eigenvalue, times
 from ._penalties import Penalty, soft_threshold
@@ -73,11 +73,7 @@ class LinearProblem:
         `curvature`, shape (k, m), receives the weighted second derivatives of the rows.
         """
         theta = self.coordinates.to_theta(u)
-        total, gradient = self._pass.run(
-            self.X, self.Y, self.weight, theta, self.loss.id, self._params, self.n_threads, curvature
-        )
-        gradient /= self.total_weight
-        value = total[: self.n_groups] / self.total_weight
+        value, gradient = self._loss_and_grad(theta, curvature)
         if not self.fit_intercept:
             gradient[:, -1] = 0
         if self.penalty.l2:
@@ -86,6 +82,13 @@ class LinearProblem:
             square = self.penalty.l2 / 2 * np.einsum("kj,kj->k", w, w)
             value += square.sum() if self.loss.coupled else square
         return value, self.coordinates.pull_back(gradient)
+
+    def _loss_and_grad(self, theta, curvature):
+        total, gradient = self._pass.run(
+            self.X, self.Y, self.weight, theta, self.loss.id, self._params, self.n_threads, curvature
+        )
+        gradient /= self.total_weight
+        return total[: self.n_groups] / self.total_weight, gradient
 
     def l1_thresholds(self):
         """Coefficient of |u| per parameter, shape (d + 1,): the intercept has none."""
@@ -195,6 +198,14 @@ class LinearProblem:
                 break
             u = Hu
         return 1.1 * value  # a solver tightens a bound that proves too small
+
+    def column_moments(self):
+        """Means and variances of the columns, each of shape (d,)."""
+        return column_means_and_variances(self.X, self.weight, self.n_threads)
+
+    def baseline(self):
+        """The best constant predictor of every output, (k,)."""
+        return self.loss.baseline(self.Y, self.weight)
 
     def row_norms(self):
         """Squared lengths of the rows in this problem's coordinates, the intercept's 1 left out, (m,)."""

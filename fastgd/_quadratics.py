@@ -37,7 +37,7 @@ class Quadratic:
         return hessian
 
 
-def quadratics_of_folds(X, Y, weights, trains, *, fit_intercept, n_threads):
+def quadratics_of_folds(X, Y, weights, trains, *, fit_intercept, n_threads, shift=None):
     """The squared error of every fold.
 
     Parameters
@@ -47,23 +47,26 @@ def quadratics_of_folds(X, Y, weights, trains, *, fit_intercept, n_threads):
     weights : list of ndarrays of shape (m_f,) or None
         Weights of the training rows of each fold.
     trains : list of ndarrays of row indices, of shape (m_f,)
+    shift : ndarray of shape (d,) or None
+        What to subtract from the columns first.
 
     Returns
     -------
     quadratics : list of Quadratic
     """
     shares = [_weight_of_rows(len(X), *pair) for pair in zip(trains, weights, strict=True)]
-    parts, multiples = _parts(shares)
-    sums = [_sums(X, Y, *part, n_threads) for part in parts]
+    parts, members = _parts(shares)
+    shift = np.zeros(X.shape[1]) if shift is None else shift
+    sums = [_sums(X, Y, *part, shift, n_threads) for part in parts]
     values, gradients, hessians = (np.stack(of_parts) for of_parts in zip(*sums, strict=True))
     quadratics = []
-    for share, multiple in zip(shares, multiples, strict=True):
+    for share, member in zip(shares, members, strict=True):
         total = share.sum()
-        hessian = np.tensordot(multiple, hessians, 1) / total
-        gradient = np.tensordot(multiple, gradients, 1) / total
+        hessian = np.tensordot(member, hessians, 1) / total
+        gradient = np.tensordot(member, gradients, 1) / total
         if not fit_intercept:
             hessian[-1] = hessian[:, -1] = gradient[:, -1] = 0
-        quadratics.append(Quadratic(multiple @ values / total, gradient, hessian))
+        quadratics.append(Quadratic(member @ values / total, gradient, hessian))
     return quadratics
 
 
@@ -73,44 +76,52 @@ def _weight_of_rows(m, train, weight):
 
 
 def _parts(shares):
-    """Parts of the table, and the folds as sums of them.
+    """Parts of the table, and which of them make up each fold.
 
     Returns
     -------
     parts : list of (rows, weights of these rows)
-    multiples : ndarray of shape (folds, parts)
+    members : ndarray of shape (folds, parts)
+        1 where a part belongs to a fold, else 0.
     """
-    weight, code = np.max(shares, axis=0), np.zeros(len(shares[0]))
-    with np.errstate(invalid="ignore"):
-        relative = [share / weight for share in shares]  # 0 or 1, but for rows drawn twice
-    for f, multiple in enumerate(relative):
-        code += multiple * 2.0**-f
-    _, first, number = np.unique(code, return_index=True, return_inverse=True)  # NaN: rows without weight
-    multiples = np.array(relative)[:, first]
-    known = np.isfinite(multiples[0])
-    same = np.array_equal(multiples[:, number], relative, equal_nan=True)
-    if not same or len(first) > MAX_PARTS * len(
-        shares
-    ):  # weights that differ by fold, or too many ways to be held out
+    weight = np.max(shares, axis=0)
+    present = [share > 0 for share in shares]
+    # one number for each way to be in some folds and not in others: short ones are sorted faster
+    dtype = np.uint16 if len(shares) <= 16 else np.uint64
+    keys = 1 << np.arange(16)
+    if len(shares) > 16:
+        keys = np.random.default_rng(0).integers(2**63, size=len(shares))
+    code = np.zeros(len(weight), dtype)
+    for rows, key in zip(present, keys, strict=False):
+        code += rows * dtype(key)
+    _, first, number = np.unique(code, return_index=True, return_inverse=True)
+    members = np.array([rows[first] for rows in present], dtype=np.float64)
+    alike = all(
+        np.array_equal(share, np.where(member[number], weight, 0.0))
+        for share, member in zip(shares, members > 0, strict=True)
+    )
+    if not alike or len(first) > MAX_PARTS * len(shares):  # rows drawn twice, weights that differ by fold
         rows = [np.flatnonzero(share) for share in shares]
         return [(r, share[r]) for r, share in zip(rows, shares, strict=True)], np.eye(len(shares))
-    rows = [np.flatnonzero(number == c) for c in np.flatnonzero(known)]
-    return [(r, weight[r]) for r in rows], multiples[:, known]
+    used = members.any(axis=0)
+    rows = [np.flatnonzero(number == c) for c in np.flatnonzero(used)]
+    return [(r, weight[r]) for r in rows], members[:, used]
 
 
-def _sums(X, Y, rows, weight, n_threads):
+def _sums(X, Y, rows, weight, shift, n_threads):
     """Value, gradient and Hessian at zero of the squared error of some rows, not divided by their weight."""
     (m, d), k = X.shape, len(Y)
     h = np.zeros(m)
     h[rows] = weight
-    hessian = linear.weighted_gram(X, h, np.zeros(d), n_threads)
+    hessian = linear.weighted_gram(X, h, shift, n_threads)
     value, gradient = np.zeros(k), np.zeros((k, d + 1))
     for first in range(0, len(rows), ROWS_AT_A_TIME):
         part = rows[first : first + ROWS_AT_A_TIME]
         y = Y[:, part].astype(np.float64)
         weighted = y * weight[first : first + ROWS_AT_A_TIME]
         value += (weighted * y).sum(axis=1) / 2
-        gradient[:, :-1] -= weighted @ take_rows(X, part).astype(np.float64, copy=False)
+        x = take_rows(X, part).astype(np.float64, copy=False)
+        gradient[:, :-1] -= weighted @ (x - shift if shift.any() else x)
         gradient[:, -1] -= weighted.sum(axis=1)
     return value, gradient, hessian
 

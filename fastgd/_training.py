@@ -2,25 +2,31 @@
 
     closed form     squared error, plain gradient descent at constant rates: `_closed_form.py`
     Gram matrices   squared error, any other textbook descent: `_lockstep.py` on `QuadraticCandidates`
-    passes          any other loss: `_lockstep.py` on `PassCandidates`, fold by fold
-    by themselves   the rest: mini-batches, automatic rates, networks, early stopping
+    moments         squared error, automatic rates and metrics: the ordinary descents on a `MomentProblem`
+    passes          other losses, textbook descents: `_lockstep.py` on `PassCandidates`, fold by fold
+    by themselves   the rest: mini-batches, automatic rates of other losses, networks, early stopping
 
 The textbook's descents are those with an explicit learning rate on the full batch. `sort` decides; `train`
 yields a `Trained` for each candidate and fold that is not left to itself.
 """
 
+import warnings
 from dataclasses import dataclass
 from itertools import groupby
 from time import perf_counter
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from ._candidates import PassCandidates, QuadraticCandidates
 from ._closed_form import gd_on_quadratic
-from ._descent import _divergence, _stable_rate
+from ._descent import _divergence, _stable_rate, minimise
+from ._exceptions import DivergenceError
 from ._folds import with_attributes
 from ._linear import LinearProblem
 from ._lockstep import lockstep
+from ._moments import Centre, MomentProblem
+from ._monitor import Monitor
 from ._optimizers import RULES
 from ._plan import GRAM_LIMIT, Plan, make_plan
 from ._quadratics import quadratics_of_folds
@@ -65,8 +71,21 @@ class Job:
         return with_attributes(estimator, learned | {"n_iter_": trained.n_iter})
 
     @property
+    def textbook(self):
+        """An explicit rate, in the columns as they are."""
+        return not (self.plan.auto_rate or self.plan.preconditioner)
+
+    @property
     def quadratic(self):
         return self.loss.kernel == "squared_error" and self.fold.table.X.shape[1] < GRAM_LIMIT
+
+    @property
+    def shareable(self):
+        """Whether it can be trained beside others."""
+        if self.textbook:
+            return True
+        from_moments = self.plan.rule.limit is not None or not self.plan.auto_rate  # those steps ask for Y
+        return self.quadratic and from_moments
 
     @property
     def closed_form(self):
@@ -130,19 +149,17 @@ def sort(candidates, folds):
 
 
 def _job(candidate, fold):
-    """The job if its descent is a textbook one, else None."""
+    """The job if it can be shared, else None."""
     estimator, classes = candidate.estimator, fold.table.classes
     try:
         if not fold.has_all_classes:
             return None
         loss, k = estimator._make_loss(classes, fold.y_train)
         plan = make_plan(estimator, loss, len(fold.train), fold.table.X.shape[1])
-        if not plan.full or plan.auto_rate or plan.hidden or plan.preconditioner:
-            return None
-        weight = fold.weights(estimator)
+        job = Job(candidate, fold, plan, loss, k, fold.weights(estimator))
     except ValueError:
         return None
-    return Job(candidate, fold, plan, loss, k, weight)
+    return job if plan.full and not plan.hidden and job.shareable else None
 
 
 def train(jobs):
@@ -155,17 +172,24 @@ def train(jobs):
         Jobs of one fold may come at several times, and those of several folds at once.
     """
     with blas_threads(1):  # the kernels' threads are our own
-        quadratic = [job for job in jobs if job.quadratic]
-        for of_kind in _grouped(quadratic, lambda job: repr(job.kind_of_data)):
-            numbers = sorted({job.fold.number for job in of_kind})
-            at_once = max(1, MATRICES // (of_kind[0].fold.table.X.shape[1] + 1) ** 2)
-            for first in range(0, len(numbers), at_once):
-                some = set(numbers[first : first + at_once])
-                yield from _train_quadratics([job for job in of_kind if job.fold.number in some])
+        for of_kind in _by_data([job for job in jobs if job.quadratic and job.textbook]):
+            yield from _train_quadratics(of_kind)
+        for of_kind in _by_data([job for job in jobs if job.quadratic and not job.textbook]):
+            yield from _train_on_moments(of_kind)
         others = [job for job in jobs if not job.quadratic]
         for of_kind in _grouped(others, lambda job: (job.fold.number, repr(job.kind))):
             yield from _timed(of_kind, _train_by_passes)
             of_kind[0].fold.close()
+
+
+def _by_data(jobs):
+    """Jobs that need the same Gram matrices, no more of these at a time than there is room for."""
+    for of_kind in _grouped(jobs, lambda job: repr(job.kind_of_data)):
+        numbers = sorted({job.fold.number for job in of_kind})
+        at_once = max(1, MATRICES // (of_kind[0].fold.table.X.shape[1] + 1) ** 2)
+        for first in range(0, len(numbers), at_once):
+            some = set(numbers[first : first + at_once])
+            yield sorted((job for job in of_kind if job.fold.number in some), key=lambda job: job.fold.number)
 
 
 def _grouped(jobs, key):
@@ -191,15 +215,8 @@ def _train_by_passes(jobs):
 def _train_quadratics(jobs):
     """Jobs of several folds of one table, which differ in penalty and solver."""
     start = perf_counter()
-    table, first = jobs[0].fold.table, jobs[0]
-    numbers = sorted({job.fold.number for job in jobs})
-    by_fold = {job.fold.number: job for job in jobs}
-    jobs = sorted(jobs, key=lambda job: job.fold.number)
-    problem = first.problem(table.X, table.y, None)
-    quadratics = quadratics_of_folds(
-        table.X, problem.Y, [by_fold[f].weight for f in numbers], [by_fold[f].fold.train for f in numbers],
-        fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
-    )  # fmt: skip
+    problem = jobs[0].problem(jobs[0].fold.table.X, jobs[0].fold.table.y, None)
+    numbers, quadratics = _quadratics(jobs, problem, problem.Y)
     seconds = (perf_counter() - start) / len(jobs)
     rest = [job for job in jobs if not job.closed_form]
     closed = [job for job in jobs if job.closed_form]
@@ -211,6 +228,42 @@ def _train_quadratics(jobs):
     for of_kind in _grouped(rest, lambda job: repr(job.kind)):
         of_kind.sort(key=lambda job: job.fold.number)
         yield from _timed(of_kind, lambda jobs: _in_lockstep(problem, quadratics, numbers, jobs, seconds))
+
+
+def _quadratics(jobs, problem, Y, shift=None):
+    """Numbers of the folds, and their squared errors."""
+    by_fold = {job.fold.number: job for job in jobs}
+    quadratics = quadratics_of_folds(
+        problem.X, Y, [job.weight for job in by_fold.values()], [job.fold.train for job in by_fold.values()],
+        shift=shift, fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
+    )  # fmt: skip
+    return list(by_fold), quadratics
+
+
+def _train_on_moments(jobs):
+    """Automatic rates and metrics: each by its ordinary descent, which finds here all it asks of the rows."""
+    start = perf_counter()
+    problem = jobs[0].problem(jobs[0].fold.table.X, jobs[0].fold.table.y, None)
+    centre = Centre.of(problem)
+    numbers, quadratics = _quadratics(jobs, problem, centre.targets(problem.Y), centre.shift)
+    seconds = (perf_counter() - start) / len(jobs)
+    for job in jobs:
+        start, quadratic = perf_counter(), quadratics[numbers.index(job.fold.number)]
+        moments = MomentProblem(problem, quadratic, job.plan.penalty)
+        monitor, theta, error, reason = Monitor(max_iter=job.plan.max_iter), None, None, None
+        begin = None if job.plan.auto_rate else centre.zero()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # one for all, by the search
+                theta, result, _ = minimise(moments, job.plan, monitor, theta=begin)
+            theta, reason = centre.back(theta), result.reason
+        except DivergenceError as diverged:
+            error = diverged
+        if reason == "interrupted":
+            raise KeyboardInterrupt
+        unfinished = reason == "max_iter" and job.plan.tol is not None
+        spent = seconds + perf_counter() - start
+        yield job, Trained(theta, error, monitor.n_iter, monitor.curve[-1], spent, unfinished)
 
 
 def _candidates_of(problem, quadratics, numbers, jobs):
