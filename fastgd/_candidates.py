@@ -10,7 +10,7 @@ come per candidate and group, (n, groups): a group is an output, or all of them 
 
 import numpy as np
 
-from ._compiled import grid
+from ._compiled import grid, linear
 from ._linear import LinearProblem, QuadraticModel
 
 
@@ -118,7 +118,7 @@ class QuadraticCandidates(_Candidates):
 
 
 class SharedGram(LinearProblem):
-    """A problem whose Gram matrix is computed once, whatever the penalty and the bound of the curvature."""
+    """A problem that asks its rows once for means and Gram matrix, whatever penalty and curvature."""
 
     def __init__(self, problem):
         vars(self).update(vars(problem))
@@ -130,12 +130,21 @@ class SharedGram(LinearProblem):
         return other
 
     def hessian_bound(self, curvature):
-        if "gram" not in self._shared:
+        shift = self._shift()
+        key = shift.tobytes()
+        if key not in self._shared:
             weight = np.ones(len(self.X)) if self.weight is None else self.weight.astype(np.float64)
-            self._shared["gram"] = self._gram(weight)
-        return self._add_ridge(curvature * self._shared["gram"])
+            self._shared[key] = linear.weighted_gram(self.X, weight, shift, self.n_threads)
+        return self._add_ridge(self._scaled(curvature * self._shared[key]))
+
+    def column_moments(self):
+        if "moments" not in self._shared:
+            self._shared["moments"] = super().column_moments()
+        return self._shared["moments"]
 
     def lipschitz(self, curvature, affordable=True):
+        if not self.coordinates.identity:
+            return super().lipschitz(curvature, affordable)
         key = curvature, affordable, self.penalty.l2
         if key not in self._shared:
             self._shared[key] = super().lipschitz(curvature, affordable)

@@ -284,7 +284,10 @@ class Evaluation:
         """Train and score jobs together, the others alone."""
         by_fold = defaultdict(list)
         for job, trained in train(jobs):
-            by_fold[job.fold.number, job.loss.log_link].append((job, trained))
+            if trained is None:
+                alone.append((job.candidate, job.fold))
+            else:
+                by_fold[job.fold.number, job.loss.log_link].append((job, trained))
         lost = [pair for pairs in by_fold.values() for pair in pairs if pair[1].error]
         if lost and self.scoring.error_score == "raise":  # the first in scikit-learn's order
             raise min(lost, key=lambda pair: (pair[0].candidate.number, pair[0].fold.number))[1].error
@@ -303,7 +306,7 @@ class Evaluation:
         for job, trained in pairs:
             i = job.candidate.number
             if trained.error is not None:
-                self.divergence[i] = self.divergence[i] or str(trained.error)
+                self.divergence[i] = self.divergence[i] or _reason(trained.error)
                 text = "".join(format_exception(trained.error))
                 self._write(i, split, text, self.scoring.failed(), trained.seconds, 0.0)
                 continue
@@ -385,6 +388,11 @@ def _identity(value):
     return type(value), value if simple else id(value)
 
 
+def _reason(error):
+    """Why a descent diverged; of other errors scikit-learn's warning tells."""
+    return str(error) if isinstance(error, DivergenceError) else ""
+
+
 def _fit_and_score(estimator, split, scoring):
     """An ordinary fit: arguments of `Evaluation._write`, and why it diverged or ""."""
     (X, y), _ = split.for_final
@@ -394,8 +402,7 @@ def _fit_and_score(estimator, split, scoring):
     except Exception as error:
         if scoring.error_score == "raise":
             raise
-        divergence = str(error) if isinstance(error, DivergenceError) else ""
-        return (format_exc(), scoring.failed(), perf_counter() - start, 0.0), divergence
+        return (format_exc(), scoring.failed(), perf_counter() - start, 0.0), _reason(error)
     fit_time = perf_counter() - start
     scores = scoring.one(split.scored_as(estimator, scoring.plain), split.rows(scoring.plain))
     score_time = perf_counter() - start - fit_time

@@ -117,11 +117,15 @@ class LinearProblem:
 
     def _gram(self, h):
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
-        identity = self.coordinates.identity
-        shift = np.zeros(self.d) if identity else self.coordinates.shift
-        A = linear.weighted_gram(self.X, h, shift, self.n_threads)
+        return self._scaled(linear.weighted_gram(self.X, h, self._shift(), self.n_threads))
+
+    def _shift(self):
+        return np.zeros(self.d) if self.coordinates.identity else self.coordinates.shift
+
+    def _scaled(self, A):
+        """The Gram matrix of shifted columns, in place, as that of this problem's coordinates."""
         A /= self.total_weight
-        if not identity:
+        if not self.coordinates.identity:
             scale = np.append(self.coordinates.scale, 1.0)
             A *= scale
             A *= scale[:, None]

@@ -57,7 +57,8 @@ def quadratics_of_folds(X, Y, weights, trains, *, fit_intercept, n_threads, shif
     shares = [_weight_of_rows(len(X), *pair) for pair in zip(trains, weights, strict=True)]
     parts, members = _parts(shares)
     shift = np.zeros(X.shape[1]) if shift is None else shift
-    sums = [_sums(X, Y, *part, shift, n_threads) for part in parts]
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = [_sums(X, Y, *part, shift, n_threads) for part in parts]
     values, gradients, hessians = (np.stack(of_parts) for of_parts in zip(*sums, strict=True))
     quadratics = []
     for share, member in zip(shares, members, strict=True):

@@ -4,10 +4,12 @@
     Gram matrices   squared error, any other textbook descent: `_lockstep.py` on `QuadraticCandidates`
     moments         squared error, automatic rates and metrics: the ordinary descents on a `MomentProblem`
     passes          other losses, textbook descents: `_lockstep.py` on `PassCandidates`, fold by fold
-    by themselves   the rest: mini-batches, automatic rates of other losses, networks, early stopping
+    rows            other losses, automatic rates and metrics: the ordinary descents, which share rows, means
+                    and Gram matrix
+    by themselves   the rest: mini-batches, networks, early stopping
 
-The textbook's descents are those with an explicit learning rate on the full batch. `sort` decides; `train`
-yields a `Trained` for each candidate and fold that is not left to itself.
+Textbook descents have an explicit learning rate, and all that is shared sees the full batch. `sort` decides;
+`train` yields a `Trained` for each candidate and fold that is not left to itself.
 """
 
 import warnings
@@ -18,10 +20,9 @@ from time import perf_counter
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ._candidates import PassCandidates, QuadraticCandidates
+from ._candidates import PassCandidates, QuadraticCandidates, SharedGram
 from ._closed_form import gd_on_quadratic
 from ._descent import _divergence, _stable_rate, minimise
-from ._exceptions import DivergenceError
 from ._folds import with_attributes
 from ._linear import LinearProblem
 from ._lockstep import lockstep
@@ -77,23 +78,16 @@ class Job:
 
     @property
     def quadratic(self):
-        return self.loss.kernel == "squared_error" and self.fold.table.X.shape[1] < GRAM_LIMIT
-
-    @property
-    def shareable(self):
-        """Whether it can be trained beside others."""
-        if self.textbook:
-            return True
-        from_moments = self.plan.rule.limit is not None or not self.plan.auto_rate  # those steps ask for Y
-        return self.quadratic and from_moments
+        """Whether the Gram matrix is all that its descent asks of the rows."""
+        asks_for_size = self.plan.auto_rate and self.plan.rule.limit is None  # of the targets, for its steps
+        small = self.fold.table.X.shape[1] < GRAM_LIMIT
+        return self.loss.kernel == "squared_error" and small and not asks_for_size
 
     @property
     def closed_form(self):
         plan = self.plan
-        plain = (
-            plan.rule is RULES["gd"] and not plan.accelerate and not plan.clip_norm and not plan.penalty.l1
-        )
-        return plain and type(plan.schedule) is Constant
+        plain = plan.rule is RULES["gd"] and type(plan.schedule) is Constant
+        return plain and not (plan.clip_norm or plan.penalty.l1)
 
     def problem(self, X, y, weight):
         """Rows of the table as this candidate sees them."""
@@ -112,7 +106,7 @@ class Trained:
     Attributes
     ----------
     theta : ndarray of shape (k, d + 1), or None where the descent diverged
-    error : DivergenceError or None
+    error : Exception or None
     n_iter : int
     objective : float
         Of the training rows, at the end.
@@ -159,7 +153,7 @@ def _job(candidate, fold):
         job = Job(candidate, fold, plan, loss, k, fold.weights(estimator))
     except ValueError:
         return None
-    return job if plan.full and not plan.hidden and job.shareable else None
+    return job if plan.full and not plan.hidden else None
 
 
 def train(jobs):
@@ -168,7 +162,7 @@ def train(jobs):
     Yields
     ------
     job : Job
-    trained : Trained
+    trained : Trained, or None where only a fit by itself can say what is wrong
         Jobs of one fold may come at several times, and those of several folds at once.
     """
     with blas_threads(1):  # the kernels' threads are our own
@@ -177,8 +171,8 @@ def train(jobs):
         for of_kind in _by_data([job for job in jobs if job.quadratic and not job.textbook]):
             yield from _train_on_moments(of_kind)
         others = [job for job in jobs if not job.quadratic]
-        for of_kind in _grouped(others, lambda job: (job.fold.number, repr(job.kind))):
-            yield from _timed(of_kind, _train_by_passes)
+        for of_kind in _grouped(others, lambda job: (job.fold.number, job.textbook, repr(job.kind))):
+            yield from _timed(of_kind, _train_by_passes) if of_kind[0].textbook else _train_on_rows(of_kind)
             of_kind[0].fold.close()
 
 
@@ -198,7 +192,11 @@ def _grouped(jobs, key):
 
 def _timed(jobs, run):
     start = perf_counter()
-    trained = run(jobs)
+    try:
+        trained = run(jobs)
+    except np.linalg.LinAlgError:  # a Gram matrix that overflowed
+        yield from ((job, None) for job in jobs)
+        return
     share = (perf_counter() - start) / len(jobs)
     for job, result in zip(jobs, trained, strict=True):
         result.seconds += share
@@ -248,22 +246,38 @@ def _train_on_moments(jobs):
     numbers, quadratics = _quadratics(jobs, problem, centre.targets(problem.Y), centre.shift)
     seconds = (perf_counter() - start) / len(jobs)
     for job in jobs:
-        start, quadratic = perf_counter(), quadratics[numbers.index(job.fold.number)]
+        quadratic = quadratics[numbers.index(job.fold.number)]
         moments = MomentProblem(problem, quadratic, job.plan.penalty)
-        monitor, theta, error, reason = Monitor(max_iter=job.plan.max_iter), None, None, None
-        begin = None if job.plan.auto_rate else centre.zero()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # one for all, by the search
-                theta, result, _ = minimise(moments, job.plan, monitor, theta=begin)
-            theta, reason = centre.back(theta), result.reason
-        except DivergenceError as diverged:
-            error = diverged
-        if reason == "interrupted":
-            raise KeyboardInterrupt
-        unfinished = reason == "max_iter" and job.plan.tol is not None
-        spent = seconds + perf_counter() - start
-        yield job, Trained(theta, error, monitor.n_iter, monitor.curve[-1], spent, unfinished)
+        trained = _descend(moments, job.plan, seconds, None if job.plan.auto_rate else centre.zero())
+        if trained.theta is not None:
+            trained.theta = centre.back(trained.theta)
+        yield job, trained
+
+
+def _train_on_rows(jobs):
+    """The same for other losses, on the rows of one fold."""
+    fold = jobs[0].fold
+    problem = SharedGram(jobs[0].problem(fold.X_train, fold.y_train, jobs[0].weight))
+    for job in jobs:
+        yield job, _descend(problem.with_penalty(job.plan.penalty), job.plan)
+
+
+def _descend(problem, plan, seconds=0.0, begin=None):
+    """An ordinary descent; what it raises is its result."""
+    start, monitor = perf_counter(), Monitor(max_iter=plan.max_iter)
+    theta = error = reason = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # one for all, by the search
+            theta, result, _ = minimise(problem, plan, monitor, theta=begin)
+        reason = result.reason
+    except Exception as raised:
+        error = raised
+    if reason == "interrupted":
+        raise KeyboardInterrupt
+    objective = monitor.curve[-1] if monitor.curve else np.nan
+    unfinished = reason == "max_iter" and plan.tol is not None
+    return Trained(theta, error, monitor.n_iter, objective, seconds + perf_counter() - start, unfinished)
 
 
 def _candidates_of(problem, quadratics, numbers, jobs):

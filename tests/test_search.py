@@ -241,6 +241,55 @@ def test_squared_error_with_automatic_rates_and_metrics(no_fallback, data, param
     same(classifier, {"alpha": [0.1, 1.0]}, data.X, data.three)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        GDRegressor(solver="adam", **SHORT),
+        GDRegressor(loss="huber", penalty="l1"),
+        GDRegressor(loss="quantile", quantile=0.3),
+        GDRegressor(loss="huber", preconditioner="diag", solver="gd", learning_rate=0.2, **SHORT),
+        GDRegressor(loss="huber", preconditioner="gram", solver="momentum", learning_rate=0.2, **SHORT),
+        GDClassifier(),
+        GDClassifier(penalty="l1"),
+        GDClassifier(loss="hinge", class_weight="balanced"),
+        GDClassifier(loss="brier_score"),
+    ],
+    ids=str,
+)
+def test_other_losses_with_automatic_rates_and_metrics(no_fallback, data, model):
+    X = np.column_stack([data.X, np.ones(150)])
+    for y in (data.binary, data.three) if isinstance(model, GDClassifier) else (data.y, data.Y):
+        same(model, {"alpha": [1e-3, 0.1], "fit_intercept": [True, False]}, X, y, {"sample_weight": data.s})
+
+
+def test_more_columns_than_a_gram_matrix_is_for(no_fallback):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2100))
+    y = X[:, 0] + rng.normal(size=40)
+    for grid in ({"alpha": [0.1, 1.0]}, {"learning_rate": [1e-4, 3e-4], "solver": ["gd", "auto"]}):
+        same(GDRegressor(max_iter=20), grid, X, y)
+        same(GDClassifier(max_iter=20), grid, X, y > 0)
+
+
+def test_means_and_gram_matrices_are_taken_once_for_each_fold(monkeypatch, data):
+    calls = []
+    weighted_gram = candidates_module.linear.weighted_gram
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(linear_kernels, name)
+
+        def weighted_gram(self, *args):
+            calls.append(len(args[0]))
+            return weighted_gram(*args)
+
+    linear_kernels = candidates_module.linear
+    monkeypatch.setattr(candidates_module, "linear", Counting())
+    model = GDClassifier(preconditioner="diag", solver="momentum")
+    GDGridSearchCV(model, {"alpha": np.logspace(-3, 0, 8)}, cv=3, refit=False).fit(data.X, data.binary)
+    assert calls == [100, 100, 100]
+
+
 # ---- the same course of every descent --------------------------------------------------------------
 
 
@@ -356,7 +405,8 @@ def test_groups_and_generators_of_splits(no_fallback, data):
 
 def test_a_generator_of_splits_survives_the_fallback(data):
     splits = KFold(3).split(data.X)
-    search = GDGridSearchCV(GDClassifier(), {"alpha": [0.1, 1.0]}, cv=splits).fit(data.X, data.binary)
+    model = GDClassifier(batch_size=16, random_state=0, **SHORT)
+    search = GDGridSearchCV(model, {"alpha": [0.1, 1.0]}, cv=splits).fit(data.X, data.binary)
     assert search.n_splits_ == 3 and search.cv is splits
 
 
@@ -648,14 +698,27 @@ def test_a_transformer_that_fails_in_one_fold(data):
         GDGridSearchCV(model, grid, cv=KFold(3), error_score="raise").fit(data.X, data.y)
 
 
+def test_columns_whose_squares_overflow_fail_as_fits_by_themselves_do(data):
+    X = data.X.copy()
+    X[:, 0] *= 1e160
+    for model in (GDRegressor(solver="gd"), GDRegressor(), GDRegressor(loss="huber"), GDClassifier()):
+        y = data.binary if isinstance(model, GDClassifier) else data.y
+        for params in ({"learning_rate": [0.1, 0.2, "auto"]}, {"alpha": [0.1, 1.0]}):
+            errors = []
+            for kind in (GDGridSearchCV, GridSearchCV):
+                try:
+                    kind(clone(model), params).fit(X, y)
+                except ValueError as error:
+                    errors.append(str(error).splitlines()[1])
+            assert len(errors) != 1 and len(set(errors)) <= 1
+
+
 # ---- what cannot be shared ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "model, grid",
     [
-        (GDRegressor(solver="adam", **SHORT), {"alpha": [0.01, 0.1]}),
-        (GDRegressor(loss="huber", penalty="l1"), {"alpha": [0.01, 0.1]}),
         (GDClassifier(batch_size=16, random_state=0, **SHORT), {"learning_rate": [0.01, 0.1]}),
         (
             GDClassifier(batch_size=1, random_state=0, average=10, **SHORT),
