@@ -139,37 +139,55 @@ class Split:
         self.fit_params = {name.removeprefix(model.prefix): value for name, value in params.items()}
         if self.front is not None:
             start = perf_counter()
-            X, y = _safe_split(model.whole, data.X, data.y, self.train)
-            self.transformed = self.front.fit_transform(X, y), self.front.transform(self.as_given[1][0])
+            transformed = (
+                self.front.fit_transform(*self.given_train),
+                self.front.transform(self.given_test[0]),
+            )
+            self.final_train = transformed[0], self.given_train[1]
+            self.final_test = transformed[1], self.given_test[1]
             self.seconds = perf_counter() - start
 
     seconds = 0.0
 
     @cached_property
-    def as_given(self):
-        """((X, y) to train on, (X, y) to test on)"""
-        data, whole = self.data, self.model.whole
-        train = _safe_split(whole, data.X, data.y, self.train)
-        return train, _safe_split(whole, data.X, data.y, self.test, self.train)
+    def given_train(self):
+        """(X, y) as they are."""
+        return _safe_split(self.model.whole, self.data.X, self.data.y, self.train)
+
+    @cached_property
+    def given_test(self):
+        return _safe_split(self.model.whole, self.data.X, self.data.y, self.test, self.train)
+
+    @cached_property
+    def final_train(self):
+        """(X, y) as the last step sees them."""
+        return self.given_train
+
+    @cached_property
+    def final_test(self):
+        return self.given_test
+
+    def rows(self, plain, parts):
+        """Rows and parameters for scorers; `plain` ones see no more of a model than its predictions."""
+        stage, params = (
+            "final" if plain else "given",
+            dict(zip(("test", "train"), self.score_params, strict=True)),
+        )
+        return {part: (*getattr(self, f"{stage}_{part}"), params[part]) for part in parts}
 
     @property
-    def for_final(self):
-        """The same as the last step sees it."""
-        if self.front is None:
-            return self.as_given
-        return tuple((X, y) for X, (_, y) in zip(self.transformed, self.as_given, strict=True))
-
-    def rows(self, plain):
-        """Rows and parameters for scorers; `plain` ones see no more of a model than its predictions."""
-        train, test = self.for_final if plain else self.as_given
-        parts = zip(("test", "train"), (test, train), self.score_params, strict=True)
-        return {part: (*rows, params) for part, rows, params in parts}
+    def weight(self):
+        """Sample weights of the training rows, or None."""
+        return self.fit_params.get("sample_weight")
 
     def scored_as(self, final, plain):
         return final if plain else self.model.joined(self.front, final)
 
     def close(self):
-        vars(self).pop("as_given", None)
+        """Let go of copies."""
+        for name in ("given_train", "given_test", "final_train", "final_test"):
+            if self.front is None:
+                vars(self).pop(name, None)
 
 
 class Evaluation:
@@ -208,20 +226,25 @@ class Evaluation:
         indices = [index for pair in data.splits for index in pair]
         if set(data.fit_params) - {f"{prefix}sample_weight"}:
             return False
-        if not indices or any(index.dtype.kind not in "iu" or not len(index) for index in indices):
+        if not indices or not all(map(self._is_plain, indices)):
             return False
-        if self.verbose > 0:
-            n = len(self.settings)
-            print(
-                f"Fitting {self.n_splits} folds for each of {n} candidates, totalling {len(self.outs)} fits"
-            )
         if len(self.model.steps) > 1:
+            self._say()
             self._run_behind_steps()
         elif not self._run_on_one_table():
             return False
         if self.unfinished:
             self._warn_of_unfinished()
         return True
+
+    def _is_plain(self, index):
+        """Whether these are numbers of rows, counted from the first."""
+        return index.dtype.kind in "iu" and len(index) and 0 <= index.min() and index.max() < len(self.data.y)
+
+    def _say(self):
+        if self.verbose > 0:
+            folds, candidates = f"{self.n_splits} folds", f"{len(self.settings)} candidates"
+            print(f"Fitting {folds} for each of {candidates}, totalling {len(self.outs)} fits")
 
     def _run_on_one_table(self):
         """All folds have their rows in the same table."""
@@ -231,20 +254,11 @@ class Evaluation:
         except (ValueError, TypeError):  # each fit says for itself what is wrong
             return False
         splits = [Split(self.data, self.model, f) for f in range(self.n_splits)]
-        folds = [
-            Fold(
-                s.number,
-                table,
-                s.train,
-                s.test,
-                take_rows(table.y, s.test),
-                s.fit_params.get("sample_weight"),
-            )
-            for s in splits
-        ]
+        folds = [Fold(s.number, table, s.train, s.test, take_rows(table.y, s.test), s.weight) for s in splits]
         jobs, alone = sort(self._candidates(range(len(self.settings))), folds)
         if len(jobs) < 2:
             return False
+        self._say()
         self._evaluate(jobs, alone, splits)
         return True
 
@@ -263,7 +277,7 @@ class Evaluation:
         except Exception:  # the whole pipeline says it again
             self._evaluate_alone(Split(self.data, Model.opaque(self.model.whole), f), numbers)
             return
-        (X, y), (X_test, y_test) = split.for_final
+        (X, y), (X_test, y_test) = split.final_train, split.final_test
         try:
             self.base._validate_params()
             table = Table.make(self.base, X, y)
@@ -271,8 +285,7 @@ class Evaluation:
         except (ValueError, TypeError):
             self._evaluate_alone(split, numbers)
         else:
-            weight = split.fit_params.get("sample_weight")
-            fold = Fold(f, table, np.arange(len(table.X)), test, np.asarray(y_test), weight)
+            fold = Fold(f, table, np.arange(len(table.X)), test, np.asarray(y_test), split.weight)
             self._evaluate(*sort(self._candidates(numbers), [fold]), {f: split})
         for i in numbers:
             self.outs[i * self.n_splits + f]["fit_time"] += split.seconds / len(numbers)
@@ -334,7 +347,7 @@ class Evaluation:
         start = perf_counter()
         plain = self.scoring.plain
         final = job.fitted(trained)
-        scores = self.scoring.one(split.scored_as(final, plain), split.rows(plain))
+        scores = self.scoring.one(split.scored_as(final, plain), split.rows(plain, self.scoring.parts))
         return scores, perf_counter() - start
 
     def _evaluate_alone(self, split, numbers):
@@ -395,7 +408,7 @@ def _reason(error):
 
 def _fit_and_score(estimator, split, scoring):
     """An ordinary fit: arguments of `Evaluation._write`, and why it diverged or ""."""
-    (X, y), _ = split.for_final
+    X, y = split.final_train
     start = perf_counter()
     try:
         estimator.fit(X, y, **split.fit_params)
@@ -404,7 +417,7 @@ def _fit_and_score(estimator, split, scoring):
             raise
         return (format_exc(), scoring.failed(), perf_counter() - start, 0.0), _reason(error)
     fit_time = perf_counter() - start
-    scores = scoring.one(split.scored_as(estimator, scoring.plain), split.rows(scoring.plain))
+    scores = scoring.one(split.scored_as(estimator, scoring.plain), split.rows(scoring.plain, scoring.parts))
     score_time = perf_counter() - start - fit_time
     loss = getattr(estimator, "loss_curve_", [np.nan])[-1]
     return (None, scores, fit_time, score_time, getattr(estimator, "n_iter_", np.nan), loss), ""

@@ -403,6 +403,12 @@ def test_groups_and_generators_of_splits(no_fallback, data):
     assert_allclose(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"], rtol=1e-9)
 
 
+def test_splits_by_masks_and_from_the_end(data):
+    mask = np.arange(150) % 3 == 0
+    for cv in ([(~mask, mask)], [(np.arange(100), np.arange(-50, 0))]):
+        same(GDRegressor(solver="gd"), {"learning_rate": [0.1, 0.2]}, data.X, data.y, cv=cv)
+
+
 def test_a_generator_of_splits_survives_the_fallback(data):
     splits = KFold(3).split(data.X)
     model = GDClassifier(batch_size=16, random_state=0, **SHORT)
