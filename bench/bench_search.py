@@ -84,7 +84,7 @@ def digits(quick):
         print("\nMNIST is not there.")
         return
     X, y = (part[: 2_000 if quick else None] for part in data)
-    grid = {"alpha": np.logspace(-6, -2, 5), "learning_rate": np.logspace(-3, 0, 10)}
+    grid = {"alpha": np.logspace(-6, -2, 5), "learning_rate": np.logspace(-3, -0.5, 10)}
     model = GDClassifier(max_iter=20)
     searches = {
         "GDGridSearchCV": GDGridSearchCV(model, grid),

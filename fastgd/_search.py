@@ -11,9 +11,10 @@ from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
 
-from ._evaluation import Data, Evaluation, Model
+from ._evaluation import Evaluation
 from ._ledger import Ledger
 from ._scoring import Scoring
+from ._splits import Data, Model
 
 
 class _SharedTraining:
@@ -74,13 +75,14 @@ class _SharedTraining:
 
 _DOC = """{title}
 
-    Same interface and same results as {peer}. Candidates that descend with an explicit learning rate on
-    the full batch are trained together: with squared error from one Gram matrix per fold, plain gradient
-    descent in closed form, the other update rules and losses in step, one pass over the rows for all. A
-    candidate whose rate diverges scores `error_score`, costs the others nothing, and `cv_results_` says why.
-    In a Pipeline the steps before the last are fitted once for each fold and each setting of theirs. What
-    cannot be shared (mini-batches, automatic rates, networks, early stopping) is fitted one by one, and so is
-    everything where callbacks watch.
+    Same interface and same results as {peer}. Linear models that see the full batch are trained
+    together. Squared error needs one Gram matrix per fold, from one reading of the rows: every rate of plain
+    gradient descent then follows in closed form, any other method iterates on that matrix. With other losses
+    and explicit rates all candidates descend in step, one pass over the rows for all; with automatic rates
+    they share rows and Gram matrix. A candidate that diverges scores `error_score`, costs the others nothing,
+    and `cv_results_` says why. In a Pipeline the steps before the last are fitted once for each fold and each
+    setting of theirs. What cannot be shared (mini-batches, networks, early stopping) is fitted one by one, and
+    so is everything where callbacks watch.
 
     Parameters
     ----------
@@ -88,13 +90,19 @@ _DOC = """{title}
         Any other estimator is searched as {peer} does it.
     {parameters}
     scoring : str, callable, list, tuple, dict or None, default=None
+        None is the estimator's own: R^2 or accuracy. These two are computed for all candidates at once.
     n_jobs : int or None, default=None
         Processes for fits that are not shared.
     refit : bool, str or callable, default=True
+        Whether to fit the best candidate on all rows; the name of the scorer that decides; a function that
+        chooses from `cv_results_`.
     cv : int, cross-validation generator or iterable, default=None
+        None is five folds.
     verbose : int, default=0
-    pre_dispatch : int or str, default="2*n_jobs"{random_state}
+    pre_dispatch : int or str, default="2*n_jobs"
+        Of fits that are not shared.{random_state}
     error_score : "raise" or number, default=np.nan
+        Score of a candidate whose fit fails.
     return_train_score : bool, default=False
 
     Attributes
@@ -122,10 +130,10 @@ _DOC = """{title}
 _GRID_EXAMPLE = """>>> from sklearn.datasets import load_diabetes
     >>> from fastgd import GDGridSearchCV, GDRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> grid = {"learning_rate": [1.0, 10.0, 100.0], "alpha": [0.0, 1e-3, 1e-2]}
-    >>> search = GDGridSearchCV(GDRegressor(solver="gd", max_iter=5000), grid).fit(X, y)
+    >>> grid = {"learning_rate": [0.01, 0.1, 1.0], "alpha": [0.0, 1e-3, 1e-2]}
+    >>> search = GDGridSearchCV(GDRegressor(solver="gd", tol=None), grid).fit(X, y)
     >>> search.best_params_
-    {'alpha': 0.0, 'learning_rate': 100.0}"""
+    {'alpha': 0.0, 'learning_rate': 1.0}"""
 
 _RANDOMIZED_EXAMPLE = """>>> from scipy.stats import loguniform
     >>> from sklearn.datasets import load_diabetes
