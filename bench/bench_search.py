@@ -44,7 +44,7 @@ def rates(quick):
             LOGISTIC,
             SGDClassifier(loss="log_loss", **sgd),
             labels,
-            np.logspace(-1, 1, 20),
+            np.logspace(-0.7, 0.7, 20),
             (-5, -1),
         ),
     ]:
@@ -104,7 +104,7 @@ def growth(quick, plot=None):
     columns = {
         "least squares": (LEAST_SQUARES, y, -1.7, 0.2),
         "least squares, momentum": (GDRegressor(solver="momentum"), y, -2, 0),
-        "logistic": (LOGISTIC, labels, -1, 1),
+        "logistic": (LOGISTIC, labels, -0.7, 0.7),
     }
     times = {name: [] for name in columns}
     for n in NUMBERS[: 6 if quick else None]:

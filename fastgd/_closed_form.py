@@ -43,68 +43,92 @@ def gd_on_quadratic(problem, quadratic, plans):
     tol = np.array([np.nan if plan.tol is None else plan.tol for plan in plans])
     factor = np.where(g.any(axis=0), 1 - rates[:, None] * curvature, 0.0)  # (n, p)
     least = quadratic.value - (g * g / 2) @ inverse
-    start = float(quadratic.value.sum())
+    floor = problem.floor.sum()
+    start = float(quadratic.value.sum()) - floor
 
     sums = np.vstack([(g * g).sum(axis=0), (g * g).sum(axis=0) * curvature, g * g * inverse / 2])
-    n_iter, objective = limits.copy(), np.full(len(plans), np.nan)
-    done, diverged = np.zeros(len(plans), bool), np.zeros(len(plans), bool)
-    final = np.full(len(plans), np.nan)
-    previous = np.full((len(plans), 1), np.nan)  # curvature met at the end of the stretch before
+    n_iter, reasons = limits.copy(), ["max_iter"] * len(plans)
+    objective, final = np.full(len(plans), np.nan), np.full(len(plans), np.nan)
+    diverged = np.zeros(len(plans), bool)
+    last_met = np.full((len(plans), 1), np.nan)  # curvature met at the end of the stretch before
+    powers = _Powers(factor**2, limits.max() + 1)
     with np.errstate(all="ignore"):
-        for first, series in _stretches(factor**2, sums, limits.max() + 1):
-            i = np.arange(first, first + series.shape[1])
+        while len(powers.id):
+            first, series = powers.sums(sums)
+            id, i = powers.id, np.arange(first, first + series.shape[1])
             norm, value = series[..., 0], least + series[..., 2:]  # (n, iterations), (n, iterations, k)
             met = series[..., 1] / norm
-            before = np.hstack([previous, met[:, :-1]])
-            previous = met[:, -1:]
+            before = np.hstack([last_met[id], met[:, :-1]])
+            last_met[id] = met[:, -1:]
             gap = np.where(before > 0, norm / (2 * before), np.inf)
             gap = np.where(norm == 0, 0.0, gap)
-            total = value.sum(axis=2) - problem.floor.sum()
-            target = target_gap(problem, value, start, tol[:, None, None]).sum(axis=2)
-            within = i < limits[:, None]
-            lost = ~(total <= MAX_GROWTH * start + 1e-300) & within
-            stop = (lost | ((gap <= target) & np.isfinite(tol)[:, None])) & within & ~done[:, None]
+            total = value.sum(axis=2) - floor
+            target = target_gap(problem, value, start, tol[id, None, None]).sum(axis=2)
+            lost = ~(total <= MAX_GROWTH * start + 1e-300)
+            stop = (lost | ((gap <= target) & np.isfinite(tol[id, None]))) & (i < limits[id, None])
             at = np.argmax(stop, axis=1)
-            for j in np.flatnonzero(stop.any(axis=1)):
-                done[j], diverged[j], n_iter[j] = True, lost[j, at[j]], first + at[j] + 1
-                objective[j] = final[j] = total[j, at[j]]
-            for j in np.flatnonzero(~done & (first <= limits) & (limits <= i[-1])):
-                final[j] = total[j, limits[j] - first]
-            for j in np.flatnonzero(~done & (first < limits) & (limits <= i[-1] + 1)):
-                objective[j] = total[j, limits[j] - 1 - first]
-            if done.all():
-                break
+            for row, j in enumerate(id):
+                if stop[row].any():
+                    diverged[j], n_iter[j] = lost[row, at[row]], first + at[row] + 1
+                    objective[j] = final[j] = total[row, at[row]]
+                    reasons[j] = "converged"
+                    continue
+                for limit, where in ((limits[j] - 1, objective), (limits[j], final)):
+                    if first <= limit <= i[-1]:
+                        where[j] = total[row, limit - first]
+            powers.keep(~stop.any(axis=1) & (i[-1] < limits[id]))
         diverged |= ~(final <= MAX_RISE * start + 1e-300)
         diverged |= (final > start) & (rates * largest > plans[0].rule.limit(0.0))
 
-        updates = np.where(done, n_iter - 1, limits)[:, None]
+        updates = np.where(np.array(reasons) == "converged", n_iter - 1, limits)[:, None]
         moved = np.where(flat, rates[:, None] * updates, (1 - factor**updates) * inverse)
         u = -(moved[:, None, :] * g) @ basis.T
-    reasons = np.where(done, "converged", "max_iter")
     return [
-        Descent(*each)
-        for each in zip(u, n_iter, reasons, objective + problem.floor.sum(), rates, diverged, strict=True)
+        Descent(*each) for each in zip(u, n_iter, reasons, objective + floor, rates, diverged, strict=True)
     ]
 
 
-def _stretches(square, sums, n):
-    """Sums of square^i over the spectrum, i = 0 ... n - 1, some iterations at a time.
+class _Powers:
+    """Sums of square^i over the spectrum, i = 0, 1, ..., a stretch of iterations at a time.
 
-    Yields
-    ------
-    first : int
-    series : ndarray of shape (candidates, iterations, rows of sums)
+    Parameters
+    ----------
+    square : ndarray of shape (n, p)
+    n_powers : int
+
+    Attributes
+    ----------
+    id : ndarray of int
+        Rows that are still wanted.
     """
-    (candidates, p), q = square.shape, len(sums)
-    baby = max(1, int(np.sqrt(n)))
-    giants = max(1, AT_A_TIME // (candidates * max(p * q, baby * q)))
-    small = np.cumprod(np.stack([np.ones_like(square)] + [square] * (baby - 1), axis=1), axis=1)
-    stride, leap = small[:, -1] * square, np.ones_like(square)
-    for first in range(0, n, baby * giants):
-        wanted = min(giants, -(-(n - first) // baby))
-        large = np.cumprod(np.stack([leap] + [stride] * wanted, axis=1), axis=1)
-        leap = large[:, -1]
-        weighted = large[:, :-1, None, :] * sums  # (candidates, giants, q, p)
-        series = small @ weighted.reshape(candidates, wanted * q, p).transpose(0, 2, 1)
-        series = series.reshape(candidates, baby, wanted, q).transpose(0, 2, 1, 3)
-        yield first, series.reshape(candidates, wanted * baby, q)[:, : n - first]
+
+    def __init__(self, square, n_powers):
+        n, p = square.shape
+        self.baby = max(1, min(32, n_powers))
+        self.giants = max(1, min(8, AT_A_TIME // (n * self.baby * p)))
+        self.first, self.id = 0, np.arange(n)
+        steps = np.stack([np.ones_like(square)] + [square] * (self.baby - 1), axis=1)
+        self.small = np.cumprod(steps, axis=1)
+        self.stride, self.leap = self.small[:, -1] * square, np.ones_like(square)
+
+    def keep(self, mask):
+        for name in ("id", "small", "stride", "leap"):
+            setattr(self, name, getattr(self, name)[mask])
+
+    def sums(self, sums):
+        """The next stretch.
+
+        Returns
+        -------
+        first : int
+        series : ndarray of shape (n, iterations, rows of sums)
+        """
+        n, p = self.leap.shape
+        first, q = self.first, len(sums)
+        large = np.cumprod(np.stack([self.leap] + [self.stride] * self.giants, axis=1), axis=1)
+        self.leap = large[:, -1]
+        weighted = large[:, :-1, None, :] * sums  # (n, giants, q, p)
+        series = self.small @ weighted.reshape(n, self.giants * q, p).transpose(0, 2, 1)
+        series = series.reshape(n, self.baby, self.giants, q).transpose(0, 2, 1, 3)
+        self.first += self.baby * self.giants
+        return first, series.reshape(n, -1, q)

@@ -79,10 +79,10 @@ _DOC = """{title}
     together. Squared error needs one Gram matrix per fold, from one reading of the rows: every rate of plain
     gradient descent then follows in closed form, any other method iterates on that matrix. With other losses
     and explicit rates all candidates descend in step, one pass over the rows for all; with automatic rates
-    they share rows and Gram matrix. A candidate that diverges scores `error_score`, costs the others nothing,
-    and `cv_results_` says why. In a Pipeline the steps before the last are fitted once for each fold and each
-    setting of theirs. What cannot be shared (mini-batches, networks, early stopping) is fitted one by one, and
-    so is everything where callbacks watch.
+    they share rows and Gram matrix. A candidate that diverges scores `error_score` and costs the others
+    nothing; `cv_results_` says why. In a Pipeline the steps before the last are fitted once for each fold and
+    each setting of theirs. What cannot be shared (mini-batches, networks, early stopping) is fitted one by one,
+    and so is everything where callbacks watch.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ _RANDOMIZED_EXAMPLE = """>>> from scipy.stats import loguniform
     >>> from sklearn.datasets import load_diabetes
     >>> from fastgd import GDRandomizedSearchCV, GDRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> rates = {"learning_rate": loguniform(0.1, 100)}
+    >>> rates = {"learning_rate": loguniform(0.01, 1)}
     >>> search = GDRandomizedSearchCV(GDRegressor(solver="gd", max_iter=5000), rates, random_state=0)
     >>> len(search.fit(X, y).cv_results_["params"])
     10"""

@@ -39,6 +39,7 @@ class Model:
         self.whole, self.final, self.steps = whole, final, list(steps)
         self.prefix = f"{self.steps[-1]}__" if steps else ""
         self.parts = [whole, *parts]
+        self.known = set(final.get_params(deep=False)) if type(final) in OURS else set()
 
     @classmethod
     def of(cls, estimator):
@@ -57,9 +58,9 @@ class Model:
 
     def share_out(self, setting):
         """Parameters of the steps before the last and of the last: two dicts. None if there are others."""
-        known, before, own = self.final.get_params(deep=False), {}, {}
+        before, own = {}, {}
         for name, value in setting.items():
-            if name.startswith(self.prefix) and name.removeprefix(self.prefix) in known:
+            if name.startswith(self.prefix) and name.removeprefix(self.prefix) in self.known:
                 own[name.removeprefix(self.prefix)] = value
             elif name.partition("__")[0] in self.steps[:-1]:
                 before[name] = value

@@ -14,7 +14,7 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.string cimport memset
 
-from losses cimport SOFTMAX_LOG_LOSS, loss_block
+from losses cimport SOFTMAX_LOG_LOSS, loss_block, sum_of
 from products cimport product
 from rows cimport Layout, layout_of
 
@@ -38,7 +38,6 @@ cdef void pass_over_chunk(
     cdef floating* Z = G + outputs * p
     cdef floating* R = Z + outputs * block
     cdef floating* scratch = R + outputs * block
-    cdef floating sum_
     while first < stop:
         n = min(block, stop - first)
         x = X + (first if by_columns else first * ld)
@@ -52,10 +51,7 @@ cdef void pass_over_chunk(
                        <floating*> NULL, m, scratch)
         product(False, by_columns, outputs, d, n, R, n, x, ld, False, G, p)
         for c in range(outputs):
-            sum_ = 0
-            for i in range(n):
-                sum_ += R[c * n + i]
-            G[c * p + d] = sum_
+            G[c * p + d] = <floating> sum_of(n, R + c * n)
         for i in range(outputs * p):
             gradient[i] += G[i]
         first += n

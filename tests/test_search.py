@@ -1,6 +1,5 @@
 """Searches whose candidates train together score what scikit-learn's do with the same estimator."""
 
-import doctest
 import pickle
 import warnings
 from functools import partial
@@ -845,9 +844,3 @@ def test_no_warning_of_a_search_in_which_all_goes_well(data):
         warnings.simplefilter("error")
         search = GDGridSearchCV(GDClassifier(), {"learning_rate": [0.5, 1.0]}, cv=StratifiedKFold(3))
         search.fit(data.X, data.binary)
-
-
-@pytest.mark.parametrize("search", [GDGridSearchCV, GDRandomizedSearchCV])
-def test_examples_of_the_docstrings(search):
-    example = doctest.DocTestParser().get_doctest(search.__doc__, {}, search.__name__, None, 0)
-    assert example.examples and doctest.DocTestRunner().run(example).failed == 0
