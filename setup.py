@@ -20,13 +20,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
-KERNELS = [
-    "linear",
-    "quadratic",
-    "epochs",
-    "network",
-    "dense",
-]  # src/<name>.pyx, one extension for each variant
+KERNELS = ["linear", "quadratic", "epochs", "network", "dense", "grid"]  # src/<name>.pyx
 
 LONG_VECTORS = "-mprefer-vector-width=512"  # gcc's and clang's choice without it is 256
 VARIANTS = {"baseline": []}

@@ -7,6 +7,15 @@ them, usable on their own.
 from . import kernels, optimize
 from ._estimators import GDClassifier, GDRegressor
 from ._exceptions import DivergenceError
+from ._search import GDGridSearchCV, GDRandomizedSearchCV
 
 __version__ = "0.1.0"
-__all__ = ["DivergenceError", "GDClassifier", "GDRegressor", "kernels", "optimize"]
+__all__ = [
+    "DivergenceError",
+    "GDClassifier",
+    "GDGridSearchCV",
+    "GDRandomizedSearchCV",
+    "GDRegressor",
+    "kernels",
+    "optimize",
+]

@@ -6,6 +6,9 @@ from ._exceptions import DivergenceError
 from ._quadratic import QuadraticModel
 from ._solvers import target_gap, tolerances
 
+MAX_GROWTH = 1e3  # of the objective above its floor while descending, beside where it began
+MAX_RISE = 2.0  # of the same at the end
+
 
 def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
     """u <- rule(u, grad F(u), learning rate), no momentum but the rule's own."""
@@ -16,7 +19,7 @@ def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
     else:
         start = _iterate(problem, plan, state, result, monitor, tol, metric)
     final = float(np.sum(problem.objective(result.u) - problem.floor))
-    if not final <= 2 * start + 1e-300:
+    if not final <= MAX_RISE * start + 1e-300:
         raise DivergenceError
     result.rose = final > start
 
@@ -45,12 +48,10 @@ def _iterate(problem, plan, state, result, monitor, tol, metric):
             objective = value + problem.l1_value(u)
             total = float(np.sum(objective - problem.floor))
         start = total if start is None else start
-        if not total <= 1e3 * start + 1e-300:
+        if not total <= MAX_GROWTH * start + 1e-300:
             raise DivergenceError
-        if l1 and rule.name != "gd":  # the smallest subgradient (Andrew & Gao 2007)
-            sign = np.where(u != 0, np.sign(u), -np.sign(gradient))
-            least = np.where(u != 0, thresholds, np.minimum(thresholds, np.abs(gradient)))
-            gradient = gradient + least * sign
+        if l1 and rule.name != "gd":
+            gradient = smallest_subgradient(u, gradient, thresholds)
         gap = np.inf
         if last is not None:
             moved, change = u - last[0], gradient - last[1]
@@ -94,3 +95,10 @@ def _iterate(problem, plan, state, result, monitor, tol, metric):
                 result.reason = "converged"
                 break
     return start
+
+
+def smallest_subgradient(u, gradient, thresholds):
+    """That of the objective, thresholds * |u| included (Andrew & Gao 2007)."""
+    sign = np.where(u != 0, np.sign(u), -np.sign(gradient))
+    least = np.where(u != 0, thresholds, np.minimum(thresholds, np.abs(gradient)))
+    return gradient + least * sign

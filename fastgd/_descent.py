@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._by_rule import by_rule
-from ._coordinates import column_means_and_variances, standardised
+from ._coordinates import standardised
 from ._epochs import EpochState, mini_batch, run_epoch
 from ._exceptions import DivergenceError
 from ._linear import LinearProblem
@@ -86,7 +86,7 @@ def _minimise_in_row_space(problem, plan, monitor):
     """Far more columns than rows: see _row_space.py."""
     mean = np.zeros(problem.d)
     if problem.fit_intercept:
-        mean, _ = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+        mean, _ = problem.means_and_variances()
     space = RowSpace(problem.X, mean)
     monitor.to_theta = space.to_columns
     small = LinearProblem(
@@ -125,7 +125,7 @@ def start(problem, plan, rng):
         return problem.architecture.initial(rng)
     theta = np.zeros((problem.k, problem.d + 1))
     if plan.auto_rate and problem.fit_intercept:
-        theta[:, -1] = problem.loss.baseline(problem.Y, problem.weight)
+        theta[:, -1] = problem.baseline()
     return problem.coordinates.from_theta(theta)
 
 

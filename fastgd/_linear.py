@@ -88,9 +88,7 @@ class LinearProblem:
         `curvature`, shape (k, m), receives the weighted second derivatives of the rows.
         """
         theta = self.coordinates.to_theta(u)
-        total, gradient = self.loss_sums(theta, curvature)
-        gradient /= self.total_weight
-        value = total[: self.n_groups] / self.total_weight
+        value, gradient = self._loss_and_grad(theta, curvature)
         if not self.fit_intercept:
             gradient[:, -1] = 0
         if self.penalty.l2:
@@ -99,6 +97,12 @@ class LinearProblem:
             square = self.penalty.l2 / 2 * np.einsum("kj,kj->k", w, w)
             value += square.sum() if self.loss.coupled else square
         return value, self.coordinates.pull_back(gradient)
+
+    def _loss_and_grad(self, theta, curvature):
+        """Mean loss per group, and its gradient (k, d + 1)."""
+        total, gradient = self.loss_sums(theta, curvature)
+        gradient /= self.total_weight
+        return total[: self.n_groups] / self.total_weight, gradient
 
     def l1_thresholds(self):
         """Coefficient of |u| per parameter, shape (d + 1,): the intercept has none."""
@@ -131,11 +135,13 @@ class LinearProblem:
 
     def _gram(self, h):
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
-        shift = np.zeros(self.d) if self.coordinates.identity else self.coordinates.shift
-        return self._as_metric(linear.weighted_gram(self.X, h, shift, self.n_threads))
+        return self._as_metric(linear.weighted_gram(self.X, h, self._shift(), self.n_threads))
+
+    def _shift(self):
+        return np.zeros(self.d) if self.coordinates.identity else self.coordinates.shift
 
     def _as_metric(self, A):
-        """Sums of products of columns shifted by the coordinates' shift, as means of scaled columns."""
+        """Sums of products of columns shifted by the coordinates' shift, in place, as means of scaled columns."""
         A /= self.total_weight
         if not self.coordinates.identity:
             scale = np.append(self.coordinates.scale, 1.0)

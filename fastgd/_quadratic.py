@@ -61,9 +61,9 @@ class QuadraticModel:
         """`_solvers.accelerated` for a monitor that only counts.
 
         start : ndarray of shape (k,), the objective at result.u
-        tolerances : share, absolute (k,), tiny of `_solvers.tolerances`
+        tolerances : those of `_solvers.tolerances`
         """
-        share, absolute, tiny = tolerances
+        share, absolute, tiny = self._limits(tolerances)
         limit = 2 * (start - self.floor) + 1e-300
         model, thresholds = self._arrays(), self.l1_thresholds()
         k = len(result.u)
@@ -96,7 +96,7 @@ class QuadraticModel:
         model, limit = self._arrays(), 1e3 * excess + 1e-300
         iterates = np.zeros((3, *result.u.shape))
         iterates[0], begun = result.u, False
-        share, absolute, tiny = tolerances
+        share, absolute, tiny = self._limits(tolerances)
         for n in self._segments(monitor):
             steps, curve = plan.schedule.steps(state.t, np.zeros(n, dtype=np.intp), 1), np.empty(n)
             n, end, result.gap = quadratic.by_rule(
@@ -114,6 +114,10 @@ class QuadraticModel:
             if end == quadratic.CONVERGED:
                 result.reason = "converged"
                 return
+
+    def _limits(self, tolerances):
+        share, absolute, tiny = tolerances
+        return share, np.array(np.broadcast_to(absolute, self.n_groups)), tiny
 
     def _segments(self, monitor):
         """How many iterations to run at a time, until none is left."""

@@ -45,13 +45,11 @@ def tolerances(problem, start, tol):
     an exact fit has no relative suboptimality. tol=None: never.
     """
     if tol is None:
-        return -np.inf, np.full(problem.n_groups, -np.inf), -np.inf
-    rounding, share = (1e-14, tol**2) if problem.X.dtype == np.float64 else (1e-11, max(tol**2, 1e-8))
-    absolute = np.broadcast_to(rounding * (start - problem.floor) + 1e-300, problem.n_groups)
-    tiny = (
-        1e-10 if problem.loss.target != "value" else -np.inf
-    )  # classes told apart: the minimum is at infinity
-    return share, np.ascontiguousarray(absolute), tiny
+        return -np.inf, -np.inf, -np.inf
+    rounding, share = (1e-14, tol**2) if problem.X.dtype == np.float64 else (1e-11, np.maximum(tol**2, 1e-8))
+    # classes told apart have their minimum at infinity
+    tiny = 1e-10 if problem.loss.target != "value" else -np.inf
+    return share, rounding * (start - problem.floor) + 1e-300, tiny
 
 
 def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explicit=False):

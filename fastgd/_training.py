@@ -1,0 +1,312 @@
+"""Which candidates can be trained together, and their training.
+
+    closed form     squared error, plain gradient descent at constant rates: `_closed_form.py`
+    Gram matrices   squared error, any other textbook descent: `_lockstep.py` on `QuadraticCandidates`
+    moments         squared error, automatic rates and metrics: the ordinary descents on a `MomentProblem`
+    passes          other losses, textbook descents: `_lockstep.py` on `PassCandidates`, fold by fold
+    rows            other losses, automatic rates and metrics: the ordinary descents, which share rows, means
+                    and Gram matrix
+    by themselves   the rest: mini-batches, networks, early stopping
+
+Textbook descents have an explicit learning rate, and all that is shared sees the full batch. `sort` decides;
+`train` yields a `Trained` for each candidate and fold that is not left to itself.
+"""
+
+import warnings
+from dataclasses import dataclass
+from itertools import groupby
+from time import perf_counter
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ._candidates import PassCandidates, QuadraticCandidates, SharedGram
+from ._closed_form import gd_on_quadratic
+from ._descent import _divergence, _stable_rate, minimise
+from ._folds import with_attributes
+from ._linear import LinearProblem
+from ._lockstep import lockstep
+from ._moments import Centre, MomentProblem
+from ._monitor import Monitor
+from ._optimizers import RULES
+from ._plan import GRAM_LIMIT, Plan, make_plan
+from ._quadratics import quadratics_of_folds
+from ._schedules import Constant
+from ._solvers import Result
+from ._threads import blas_threads, effective_n_threads
+
+MATRICES = 2**24  # numbers in the Gram matrices that are kept at a time
+EIGENBASIS = 5  # iterations per column, of all candidates, that cost as much as an eigendecomposition
+
+
+@dataclass
+class Job:
+    """A candidate on a fold."""
+
+    candidate: object
+    fold: object
+    plan: Plan
+    loss: object
+    k: int
+    weight: np.ndarray | None  # of the training rows, class weights included
+
+    @property
+    def kind(self):
+        """Jobs of one kind share their problem but for the penalty, and their solver but for its numbers."""
+        plan = self.plan
+        return (*self.kind_of_data, self.loss.kernel, self.loss.params, plan.rule.name, plan.accelerate)
+
+    @property
+    def kind_of_data(self):
+        """Jobs of one kind see the same weights of the same rows."""
+        estimator = self.candidate.estimator
+        return repr(getattr(estimator, "class_weight", None)), estimator.fit_intercept, estimator.n_jobs
+
+    def fitted(self, trained):
+        """The estimator with what training has found, as far as scorers look at it."""
+        estimator, table = self.candidate.estimator, self.fold.table
+        dtype, theta = table.X.dtype, trained.theta
+        coef, intercept = theta[:, :-1].astype(dtype), theta[:, -1].astype(dtype)
+        learned = {"coef_": coef[0] if estimator._flat_output(table.y) else coef, "intercept_": intercept}
+        learned |= estimator._classes_attribute(table.classes) | table.seen
+        return with_attributes(estimator, learned | {"n_iter_": trained.n_iter})
+
+    @property
+    def textbook(self):
+        """An explicit rate, in the columns as they are."""
+        return not (self.plan.auto_rate or self.plan.preconditioner)
+
+    @property
+    def quadratic(self):
+        """Whether the Gram matrix is all that its descent asks of the rows."""
+        asks_for_size = self.plan.auto_rate and self.plan.rule.limit is None  # of the targets, for its steps
+        small = self.fold.table.X.shape[1] < GRAM_LIMIT
+        return self.loss.kernel == "squared_error" and small and not asks_for_size
+
+    @property
+    def closed_form(self):
+        plan = self.plan
+        plain = plan.rule is RULES["gd"] and type(plan.schedule) is Constant
+        return plain and not (plan.clip_norm or plan.penalty.l1)
+
+    def problem(self, X, y, weight):
+        """Rows of the table as this candidate sees them."""
+        estimator = self.candidate.estimator
+        Y = np.ascontiguousarray(estimator._targets(y, self.fold.table.classes), dtype=X.dtype)
+        return LinearProblem(
+            X, Y, weight, self.loss, self.plan.penalty, k=self.k, fit_intercept=estimator.fit_intercept,
+            n_threads=effective_n_threads(estimator.n_jobs),
+        )  # fmt: skip
+
+
+@dataclass
+class Trained:
+    """What training has come to.
+
+    Attributes
+    ----------
+    theta : ndarray of shape (k, d + 1), or None where the descent diverged
+    error : Exception or None
+    n_iter : int
+    objective : float
+        Of the training rows, at the end.
+    seconds : float
+        Its share of the time.
+    unfinished : bool
+        Stopped by max_iter before it had converged.
+    """
+
+    theta: np.ndarray | None
+    error: Exception | None
+    n_iter: int
+    objective: float
+    seconds: float
+    unfinished: bool
+
+
+def sort(candidates, folds):
+    """Jobs that can be trained together, and pairs (candidate, fold) that are by themselves.
+
+    Whatever is wrong with a candidate is left to its own fit to say.
+    """
+    jobs, alone = [], []
+    for candidate in candidates:
+        try:
+            candidate.check()
+            shareable = not (candidate.estimator.early_stopping or candidate.estimator.verbose)
+        except ValueError:
+            shareable = False
+        for fold in folds:
+            job = _job(candidate, fold) if shareable else None
+            jobs.append(job) if job else alone.append((candidate, fold))
+    return jobs, alone
+
+
+def _job(candidate, fold):
+    """The job if it can be shared, else None."""
+    estimator, classes = candidate.estimator, fold.table.classes
+    try:
+        if not fold.has_all_classes:
+            return None
+        loss, k = estimator._make_loss(classes, fold.y_train)
+        plan = make_plan(estimator, loss, len(fold.train), fold.table.X.shape[1])
+        job = Job(candidate, fold, plan, loss, k, fold.weights(estimator))
+    except ValueError:
+        return None
+    return job if plan.full and not plan.hidden else None
+
+
+def train(jobs):
+    """Train all jobs.
+
+    Yields
+    ------
+    job : Job
+    trained : Trained, or None where only a fit by itself can say what is wrong
+        Jobs of one fold may come at several times, and those of several folds at once.
+    """
+    with blas_threads(1):  # the kernels' threads are our own
+        for of_kind in _by_data([job for job in jobs if job.quadratic and job.textbook]):
+            yield from _train_quadratics(of_kind)
+        for of_kind in _by_data([job for job in jobs if job.quadratic and not job.textbook]):
+            yield from _train_on_moments(of_kind)
+        others = [job for job in jobs if not job.quadratic]
+        for of_kind in _grouped(others, lambda job: (job.fold.number, job.textbook, repr(job.kind))):
+            yield from _timed(of_kind, _train_by_passes) if of_kind[0].textbook else _train_on_rows(of_kind)
+            of_kind[0].fold.close()
+
+
+def _by_data(jobs):
+    """Jobs that need the same Gram matrices, no more of these at a time than there is room for."""
+    for of_kind in _grouped(jobs, lambda job: repr(job.kind_of_data)):
+        numbers = sorted({job.fold.number for job in of_kind})
+        at_once = max(1, MATRICES // (of_kind[0].fold.table.X.shape[1] + 1) ** 2)
+        for first in range(0, len(numbers), at_once):
+            some = set(numbers[first : first + at_once])
+            yield sorted((job for job in of_kind if job.fold.number in some), key=lambda job: job.fold.number)
+
+
+def _grouped(jobs, key):
+    return [list(group) for _, group in groupby(sorted(jobs, key=key), key)]
+
+
+def _timed(jobs, run):
+    start = perf_counter()
+    try:
+        trained = run(jobs)
+    except np.linalg.LinAlgError:  # a Gram matrix that overflowed
+        yield from ((job, None) for job in jobs)
+        return
+    share = (perf_counter() - start) / len(jobs)
+    for job, result in zip(jobs, trained, strict=True):
+        result.seconds += share
+        yield job, result
+
+
+def _train_by_passes(jobs):
+    plans, fold = [job.plan for job in jobs], jobs[0].fold
+    penalties = [plan.penalty for plan in plans]
+    problem = PassCandidates(jobs[0].problem(fold.X_train, fold.y_train, jobs[0].weight), penalties)
+    return _finish(problem, plans, lockstep(problem, plans, _stable_rate))
+
+
+def _train_quadratics(jobs):
+    """Jobs of several folds of one table, which differ in penalty and solver."""
+    start = perf_counter()
+    problem = jobs[0].problem(jobs[0].fold.table.X, jobs[0].fold.table.y, None)
+    numbers, quadratics = _quadratics(jobs, problem, problem.Y)
+    seconds = (perf_counter() - start) / len(jobs)
+    rest = [job for job in jobs if not job.closed_form]
+    closed = [job for job in jobs if job.closed_form]
+    for of_basis in _grouped(closed, lambda job: (job.fold.number, job.plan.penalty.l2)):
+        if len(of_basis) * max(job.plan.max_iter for job in of_basis) < EIGENBASIS * problem.d:
+            rest += of_basis
+            continue
+        yield from _timed(of_basis, lambda jobs: _in_closed_form(problem, quadratics, numbers, jobs, seconds))
+    for of_kind in _grouped(rest, lambda job: repr(job.kind)):
+        of_kind.sort(key=lambda job: job.fold.number)
+        yield from _timed(of_kind, lambda jobs: _in_lockstep(problem, quadratics, numbers, jobs, seconds))
+
+
+def _quadratics(jobs, problem, Y, shift=None):
+    """Numbers of the folds, and their squared errors."""
+    by_fold = {job.fold.number: job for job in jobs}
+    quadratics = quadratics_of_folds(
+        problem.X, Y, [job.weight for job in by_fold.values()], [job.fold.train for job in by_fold.values()],
+        shift=shift, fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
+    )  # fmt: skip
+    return list(by_fold), quadratics
+
+
+def _train_on_moments(jobs):
+    """Automatic rates and metrics: each by its ordinary descent, which finds here all it asks of the rows."""
+    start = perf_counter()
+    problem = jobs[0].problem(jobs[0].fold.table.X, jobs[0].fold.table.y, None)
+    centre = Centre.of(problem)
+    numbers, quadratics = _quadratics(jobs, problem, centre.targets(problem.Y), centre.shift)
+    seconds = (perf_counter() - start) / len(jobs)
+    for job in jobs:
+        quadratic = quadratics[numbers.index(job.fold.number)]
+        moments = MomentProblem(problem, quadratic, job.plan.penalty)
+        trained = _descend(moments, job.plan, seconds, None if job.plan.auto_rate else centre.zero())
+        if trained.theta is not None:
+            trained.theta = centre.back(trained.theta)
+        yield job, trained
+
+
+def _train_on_rows(jobs):
+    """The same for other losses, on the rows of one fold."""
+    fold = jobs[0].fold
+    problem = SharedGram(jobs[0].problem(fold.X_train, fold.y_train, jobs[0].weight))
+    for job in jobs:
+        yield job, _descend(problem.with_penalty(job.plan.penalty), job.plan)
+
+
+def _descend(problem, plan, seconds=0.0, begin=None):
+    """An ordinary descent; what it raises is its result."""
+    start, monitor = perf_counter(), Monitor(max_iter=plan.max_iter)
+    theta = error = reason = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # one for all, by the search
+            theta, result, _ = minimise(problem, plan, monitor, theta=begin)
+        reason = result.reason
+    except Exception as raised:
+        error = raised
+    if reason == "interrupted":
+        raise KeyboardInterrupt
+    objective = monitor.curve[-1] if monitor.curve else np.nan
+    unfinished = reason == "max_iter" and plan.tol is not None
+    return Trained(theta, error, monitor.n_iter, objective, seconds + perf_counter() - start, unfinished)
+
+
+def _candidates_of(problem, quadratics, numbers, jobs):
+    fold = np.searchsorted(numbers, [job.fold.number for job in jobs])
+    return QuadraticCandidates(problem, quadratics, fold, [job.plan.penalty for job in jobs])
+
+
+def _in_closed_form(problem, quadratics, numbers, jobs, seconds):
+    plans = [job.plan for job in jobs]
+    quadratic = quadratics[numbers.index(jobs[0].fold.number)]
+    candidates = _candidates_of(problem, quadratics, numbers, jobs)
+    return _finish(candidates, plans, gd_on_quadratic(problem, quadratic, plans), seconds)
+
+
+def _in_lockstep(problem, quadratics, numbers, jobs, seconds):
+    plans = [job.plan for job in jobs]
+    candidates = _candidates_of(problem, quadratics, numbers, jobs)
+    return _finish(candidates, plans, lockstep(candidates, plans, _stable_rate), seconds)
+
+
+def _finish(candidates, plans, descents, seconds=0.0):
+    """Descents as what a search wants to know; the reasons of those that diverged in a fit's own words."""
+    trained = []
+    for i, (plan, descent) in enumerate(zip(plans, descents, strict=True)):
+        error = None
+        if descent.diverged:
+            result = Result(descent.u, learning_rate=descent.learning_rate)
+            error = _divergence(candidates.of(i), plan, result)
+        unfinished = error is None and descent.reason == "max_iter" and plan.tol is not None
+        theta = None if error else descent.u
+        trained.append(Trained(theta, error, descent.n_iter, descent.objective, seconds, unfinished))
+    return trained

@@ -1,0 +1,125 @@
+"""Linear models side by side: loss and gradient of many candidates in one pass over the same rows.
+
+In: X (m, d) float32 or float64, C or Fortran order; targets Y (targets, m) and weights (m,) that all models
+share; parameters W (n, k, d + 1): n models of k outputs, each row the weights of an output and its intercept.
+Out: sums over rows per model and output, in double.
+
+The pass is that of linear.pyx with matrix products in the place of inner products: n k outputs read a block of
+rows while it is in cache. Chunks depend on shapes alone, with buffers of their own, added up in order.
+"""
+
+import numpy as np
+
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.string cimport memset
+
+from losses cimport SOFTMAX_LOG_LOSS, loss_block, sum_of
+from products cimport product
+from rows cimport Layout, layout_of
+
+cdef enum:
+    MAX_CHUNKS = 16
+    CHUNK_WORK = 262144  # multiplications that make a chunk worth its buffers
+    BLOCK_BYTES = 524288  # of rows, predictors and slopes: what a second-level cache holds
+    MIN_WORK_OF_THREADS = 2000000
+
+
+cdef void pass_over_chunk(
+    const floating* X, Layout* layout, const floating* Y, Py_ssize_t m, const floating* weight, int loss,
+    const double* params, Py_ssize_t n_models, Py_ssize_t k, const floating* W, Py_ssize_t start,
+    Py_ssize_t stop, Py_ssize_t block, double* total, double* gradient, floating* work,
+) noexcept nogil:
+    cdef Py_ssize_t outputs = n_models * k, d = layout.d, ld = layout.ld, p = d + 1
+    cdef Py_ssize_t first = start, n, c, i, q
+    cdef bint by_columns = layout.by_columns
+    cdef const floating* x
+    cdef floating* G = work
+    cdef floating* Z = G + outputs * p
+    cdef floating* R = Z + outputs * block
+    cdef floating* scratch = R + outputs * block
+    while first < stop:
+        n = min(block, stop - first)
+        x = X + (first if by_columns else first * ld)
+        for c in range(outputs):
+            for i in range(n):
+                Z[c * n + i] = W[c * p + d]
+        product(False, not by_columns, outputs, n, d, W, p, x, ld, True, Z, n)
+        for q in range(n_models):
+            loss_block(loss, params, k, n, Z + q * k * n, Y + first, m,
+                       weight + first if weight != NULL else NULL, total + q * k, R + q * k * n,
+                       <floating*> NULL, m, scratch)
+        product(False, by_columns, outputs, d, n, R, n, x, ld, False, G, p)
+        for c in range(outputs):
+            G[c * p + d] = <floating> sum_of(n, R + c * n)
+        for i in range(outputs * p):
+            gradient[i] += G[i]
+        first += n
+
+
+cdef class Pass:
+    """Buffers of passes over one X by up to n models of k outputs."""
+
+    cdef readonly Py_ssize_t m, d, n, k, chunks, block
+    cdef Layout layout
+    cdef double[:, ::1] totals, gradients
+    cdef object work
+
+    def __init__(self, X, Py_ssize_t n, Py_ssize_t k):
+        self.m, self.d = X.shape
+        self.n, self.k = n, k
+        self.layout = layout_of(X)
+        cdef Py_ssize_t outputs = n * k, size = outputs * (self.d + 1)
+        cdef Py_ssize_t bytes_per_row = (self.d + 2 * outputs) * X.itemsize
+        self.block = min(512, max(64, BLOCK_BYTES // bytes_per_row // 8 * 8))
+        # as many buffers as are small beside X, two at least
+        limit = max(2, min(MAX_CHUNKS, self.m * self.d // (4 * size)))
+        self.chunks = max(1, min(limit, self.m * size // CHUNK_WORK, self.m // 16))
+        self.totals = np.empty((self.chunks, outputs))
+        self.gradients = np.empty((self.chunks, size))
+        self.work = np.empty((self.chunks, size + 2 * outputs * self.block + 2 * self.block), X.dtype)
+
+    def run(self, const floating[:, :] X, const floating[:, ::1] Y, const floating[::1] weight,
+            const floating[:, :, ::1] W, int loss, const double[::1] params, int n_threads):
+        """Sum of weight * loss per model and output, and its gradient.
+
+        The caller keeps BLAS on one thread, as the threads here are our own.
+
+        Parameters
+        ----------
+        X : (m, d); Y : (k, m) or (1, m) of labels; weight : (m,) or None
+        W : (any number up to n, k, d + 1)
+
+        Returns
+        -------
+        total : ndarray of shape (number of models, k); of the coupled losses, one number repeated
+        gradient : ndarray of shape (number of models, k, d + 1)
+        """
+        cdef Py_ssize_t n = W.shape[0], k = self.k, m = self.m, chunks = self.chunks, block = self.block, c
+        cdef Py_ssize_t size = n * k * (self.d + 1)
+        if n > self.n or W.shape[1] != k or W.shape[2] != self.d + 1:
+            raise ValueError(f"W has shape {np.shape(W)}, expected up to {(self.n, k, self.d + 1)}.")
+        cdef floating[:, ::1] work = self.work
+        cdef Layout layout = self.layout
+        cdef double[:, ::1] totals = self.totals
+        cdef double[:, ::1] gradients = self.gradients
+        cdef const floating* x = &X[0, 0]
+        cdef const floating* s = NULL
+        if weight is not None:
+            s = &weight[0]
+        if n == 0:
+            return np.zeros((0, k)), np.zeros((0, k, self.d + 1))
+        if m * size < MIN_WORK_OF_THREADS:
+            n_threads = 1
+        with nogil:
+            for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
+                memset(&totals[c, 0], 0, n * k * sizeof(double))
+                memset(&gradients[c, 0], 0, size * sizeof(double))
+                pass_over_chunk(x, &layout, &Y[0, 0], m, s, loss, &params[0], n, k, &W[0, 0, 0],
+                                c * m // chunks, (c + 1) * m // chunks, block, &totals[c, 0],
+                                &gradients[c, 0], &work[c, 0])
+        total = np.add.reduce(np.asarray(totals)[:, :n * k], axis=0).reshape(n, k)
+        gradient = np.add.reduce(np.asarray(gradients)[:, :size], axis=0).reshape(n, k, self.d + 1)
+        if loss >= SOFTMAX_LOG_LOSS:
+            total[:] = total[:, :1]
+        return total, gradient
