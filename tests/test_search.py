@@ -226,11 +226,13 @@ def test_constant_columns_one_column_and_more_columns_than_rows(no_fallback, dat
     ids=str,
 )
 def test_squared_error_with_automatic_rates_and_metrics(no_fallback, data, params, fit_intercept):
-    offset = 1e8 if fit_intercept and "learning_rate" not in params else 1e3
+    offset = 1e10 if fit_intercept and "learning_rate" not in params else 1e3
     # columns of any size and offset, one that is constant, one that is so in the first half
     X = np.column_stack(
         [data.X * 1e3 + offset, np.full(150, 0.3), np.where(np.arange(150) < 50, 7.7, data.X[:, 0])]
     )
+    if not fit_intercept:  # constant columns would be multiples of each other, their weights anyone's choice
+        X = X[:, :6]
     model = GDRegressor(fit_intercept=fit_intercept, max_iter=300, **params)
     cv = [(np.arange(50), np.arange(100, 150)), (np.arange(100), np.arange(100, 150))]
     if params.get("preconditioner") == "gram":  # whose explicit rates see the columns as they are
@@ -343,7 +345,7 @@ def test_closed_form_sees_rates_around_the_largest_stable_one_as_a_descent_does(
 def test_a_rate_just_above_the_stable_one_is_found_out_before_it_explodes(no_fallback, data, max_iter):
     X, y = data.X[:, :1], data.X[:, 0] + 0.1 * data.y
     halves = [X[part].T @ X[part] / 75 for part in (slice(75), slice(75, None))]
-    rates = 2 / max(halves).item() * np.array([0.5, 0.9, 1.1, 1.5])
+    rates = 2 / max(halves).item() * np.array([0.5, 0.9, 1.02, 1.5])
     model = GDRegressor(solver="gd", fit_intercept=False, alpha=0, max_iter=max_iter, tol=None)
     search = same(model, {"learning_rate": rates}, X, y, cv=KFold(2))
     assert [bool(reason) for reason in search.cv_results_["divergence"]] == [False, False, True, True]
