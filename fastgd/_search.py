@@ -81,8 +81,8 @@ _DOC = """{title}
     and explicit rates all candidates descend in step, one pass over the rows for all; with automatic rates
     they share rows and Gram matrix. A candidate that diverges scores `error_score` and costs the others
     nothing; `cv_results_` says why. In a Pipeline the steps before the last are fitted once for each fold and
-    each setting of theirs. What cannot be shared (mini-batches, networks, early stopping) is fitted one by one,
-    and so is everything where callbacks watch.
+    each setting of theirs. What cannot be shared (mini-batches, networks, early stopping) is fitted one by
+    one, and so is everything where callbacks watch.
 
     Parameters
     ----------

@@ -226,12 +226,15 @@ def test_constant_columns_one_column_and_more_columns_than_rows(no_fallback, dat
     ids=str,
 )
 def test_squared_error_with_automatic_rates_and_metrics(no_fallback, data, params, fit_intercept):
+    offset = 1e10 if fit_intercept and "learning_rate" not in params else 1e3
     # columns of any size and offset, one that is constant, one that is so in the first half
     X = np.column_stack(
-        [data.X * 1e3 + 1e5, np.full(150, 0.3), np.where(np.arange(150) < 75, 7.7, data.X[:, 0])]
+        [data.X * 1e3 + offset, np.full(150, 0.3), np.where(np.arange(150) < 50, 7.7, data.X[:, 0])]
     )
+    if not fit_intercept:  # constant columns would be multiples of each other, their weights anyone's choice
+        X = X[:, :6]
     model = GDRegressor(fit_intercept=fit_intercept, max_iter=300, **params)
-    cv = KFold(3, shuffle=True, random_state=0)
+    cv = [(np.arange(50), np.arange(100, 150)), (np.arange(100), np.arange(100, 150))]
     if params.get("preconditioner") == "gram":  # whose explicit rates see the columns as they are
         X = data.X
     for rows, y in [(X, data.y + 1e4), (data.X, data.Y), (np.asfortranarray(data.X, np.float32), data.y)]:
@@ -336,6 +339,26 @@ def test_closed_form_sees_rates_around_the_largest_stable_one_as_a_descent_does(
     model = GDRegressor(solver="gd", max_iter=max_iter, tol=None, alpha=0)
     search = same(model, {"learning_rate": rates, "tol": [None, 1e-3]}, X, data.y[:100], error_score=-9.0)
     assert search.cv_results_["divergence"][-1] and not search.cv_results_["divergence"][0]
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 5])
+def test_a_rate_just_above_the_stable_one_is_found_out_before_it_explodes(no_fallback, data, max_iter):
+    X, y = data.X[:, :1], data.X[:, 0] + 0.1 * data.y
+    halves = [X[part].T @ X[part] / 75 for part in (slice(75), slice(75, None))]
+    rates = 2 / max(halves).item() * np.array([0.5, 0.9, 1.02, 1.5])
+    model = GDRegressor(solver="gd", fit_intercept=False, alpha=0, max_iter=max_iter, tol=None)
+    search = same(model, {"learning_rate": rates}, X, y, cv=KFold(2))
+    assert [bool(reason) for reason in search.cv_results_["divergence"]] == [False, False, True, True]
+
+
+def test_closed_form_stops_wherever_a_descent_stops(no_fallback, data):
+    split = [(np.arange(100), np.arange(100, 150))]
+    grid = {"tol": np.geomspace(5.5e-4, 7e-4, 30)}
+    search = GDGridSearchCV(GDRegressor(solver="gd", learning_rate=0.045), grid, cv=split).fit(data.X, data.y)
+    fits = [GDRegressor(solver="gd", learning_rate=0.045, tol=tol) for tol in grid["tol"]]
+    n_iter = [fit.fit(data.X[:100], data.y[:100]).n_iter_ for fit in fits]
+    assert_array_equal(search.cv_results_["split0_n_iter"], n_iter)
+    assert min(n_iter) < 257 < max(n_iter) and 257 in n_iter  # the first of another stretch
 
 
 def test_an_outlier_that_is_held_out_leaves_no_trace(no_fallback, data):
