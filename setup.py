@@ -1,7 +1,8 @@
 """Builds src/*.pyx into fastgd/_compiled; all that can be declared is in pyproject.toml.
 
-Each kernel module is compiled twice from one source: for any processor of the architecture
-(`baseline`) and, on x86-64, for AVX2 + FMA (`avx2`). fastgd/_compiled chooses at import.
+Each kernel module is compiled thrice from one source: for any processor of the architecture
+(`baseline`) and, on x86-64, for AVX2 + FMA (`avx2`) and AVX-512 (`avx512`). fastgd/_compiled chooses
+at import.
 
 Environment: FASTGD_OPENMP=0 builds without OpenMP.
 """
@@ -19,11 +20,19 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
-KERNELS = ["linear", "epochs", "network", "dense"]  # src/<name>.pyx, one extension for each variant
+KERNELS = [
+    "linear",
+    "quadratic",
+    "epochs",
+    "network",
+    "dense",
+]  # src/<name>.pyx, one extension for each variant
 
+LONG_VECTORS = "-mprefer-vector-width=512"  # gcc's and clang's choice without it is 256
 VARIANTS = {"baseline": []}
 if sysconfig.get_platform().endswith("x86_64"):  # not win-amd64, whose compiler has other flags
     VARIANTS["avx2"] = ["-mavx2", "-mfma"]
+    VARIANTS["avx512"] = ["-mfma", *(f"-mavx512{part}" for part in ("f", "dq", "vl", "bw")), LONG_VECTORS]
 
 # Never -ffast-math or -Ofast: gcc would link code that flushes denormals in the whole process.
 # Giving up errno and traps lets loops with sqrt and comparisons vectorise; NaN and inf remain.

@@ -3,11 +3,33 @@
 import numpy as np
 
 from ._exceptions import DivergenceError
-from ._solvers import target_gap
+from ._quadratic import QuadraticModel
+from ._solvers import target_gap, tolerances
 
 
 def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
-    """The textbook descent: u <- rule(u, grad F(u), learning rate), no momentum but the rule's own."""
+    """u <- rule(u, grad F(u), learning rate), no momentum but the rule's own."""
+    if _compiled(problem, plan, monitor) and metric is None:
+        start = float(np.sum(problem.objective(result.u) - problem.floor))
+        limits = tolerances(problem, start, tol)
+        problem.by_rule(plan, state, result, monitor, start, limits)
+    else:
+        start = _iterate(problem, plan, state, result, monitor, tol, metric)
+    final = float(np.sum(problem.objective(result.u) - problem.floor))
+    if not final <= 2 * start + 1e-300:
+        raise DivergenceError
+    result.rose = final > start
+
+
+def _compiled(problem, plan, monitor):
+    """Whether an iteration is the rule and nothing else."""
+    decays = plan.rule.name == "adamw" and problem.penalty.l2
+    extras = problem.penalty.l1 or plan.clip_norm or decays or plan.schedule.smallest is not None
+    return isinstance(problem, QuadraticModel) and monitor.quiet and not extras
+
+
+def _iterate(problem, plan, state, result, monitor, tol, metric):
+    """Returns by how much the objective was above its floor at the start."""
     rule, schedule = plan.rule, plan.schedule
     u = np.array(result.u)
     l2, l1 = problem.penalty.l2, problem.penalty.l1
@@ -71,7 +93,4 @@ def by_rule(problem, plan, state, result, monitor, *, tol, metric=None):
             if not schedule.shrink():
                 result.reason = "converged"
                 break
-    final = float(np.sum(problem.objective(result.u) - problem.floor))
-    if not final <= 2 * start + 1e-300:
-        raise DivergenceError
-    result.rose = final > start
+    return start

@@ -9,6 +9,7 @@ no longer matter.
 import numpy as np
 
 from ._compiled import linear
+from ._sparse import is_sparse
 
 ROWS_AT_A_TIME = 4096
 
@@ -58,8 +59,7 @@ def column_means_and_variances(X, weight, n_threads):
     """Weighted mean and variance of every column, each of shape (d,); a constant column has variance 0."""
     total = X.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
     with np.errstate(over="ignore", invalid="ignore"):
-        first, second = linear.column_moments(X, weight, n_threads)
-        start = np.asarray(X[0], dtype=np.float64)
+        start, first, second = linear.column_moments(X, weight, n_threads)
         offset = first / total
         variance = np.maximum(second / total - offset**2, 0.0)
         mean = start + offset
@@ -89,6 +89,9 @@ def merged_moments(a, b):
 
 def column_ranges(X, weight):
     """Least and largest entry of every column among the rows that have a weight, each of shape (d,)."""
+    if is_sparse(X):
+        matrix = X.matrix if weight is None else X[weight > 0].matrix
+        return matrix.min(axis=0).toarray().ravel(), matrix.max(axis=0).toarray().ravel()
     if weight is None or weight.all():
         return X.min(axis=0), X.max(axis=0)
     least, most = np.full(X.shape[1], np.inf, X.dtype), np.full(X.shape[1], -np.inf, X.dtype)

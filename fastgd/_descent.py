@@ -14,14 +14,16 @@ from ._by_rule import by_rule
 from ._coordinates import column_means_and_variances, standardised
 from ._epochs import EpochState, mini_batch, run_epoch
 from ._exceptions import DivergenceError
-from ._linear import LinearProblem, QuadraticModel
+from ._linear import LinearProblem
 from ._metrics import Diagonal, Gram
 from ._network import RATES
 from ._optimizers import ACCELERATED_LIMIT
 from ._plan import GRAM_LIMIT
+from ._quadratic import QuadraticModel
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import Result, accelerated, proximal_newton, smoothing, variable_metric
+from ._sparse import is_sparse
 from ._threads import one_blas_thread
 
 
@@ -147,8 +149,10 @@ def set_scales(problem, plan, moments=None):
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
         if moments is None:
             moments = problem.means_and_variances()
+        # a batch of sparse rows cannot afford the offset of every column
+        centred = problem.fit_intercept and (plan.full or not is_sparse(problem.X))
         problem.coordinates = standardised(
-            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=problem.fit_intercept
+            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred
         )
     if not plan.auto_rate or plan.full:
         return
@@ -164,7 +168,7 @@ def set_scales(problem, plan, moments=None):
 
 def capped_steps(problem, plan, curvature, horizon):
     """The schedule of learning_rate="auto" for the rows of a problem."""
-    norms = 1 + problem.row_norms()
+    norms = 1 + problem.row_norms(plan.batch_size)
     if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
         norms /= 1 - plan.hyper[0]
     return CappedSteps(norms, curvature, horizon)
@@ -246,6 +250,10 @@ def _smooth(problem, plan, result, monitor, tol):
         problem = QuadraticModel.gram_form(problem, result.u)
         lipschitz, certified = problem.lipschitz(), True
     else:
+        if not affordable and diag and momentum and not problem.penalty.l1:  # a third of the passes
+            metric = Diagonal(loss.curvature or typical_curvature(problem), certified=False)
+            variable_metric(problem, metric, result, monitor, tol=tol, memory=10, refresh=False)
+            return 1.0
         certified = affordable and loss.curvature is not None
         curvature = loss.curvature or typical_curvature(problem)
         lipschitz = problem.lipschitz(curvature, affordable)

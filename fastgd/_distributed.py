@@ -199,9 +199,11 @@ class DistributedProblem(LinearProblem):
             return self._add_ridge(self._as_metric(curvature * self.moments.gram(shift)))
         return self._add_ridge(self._sum(_hessian_bound, float(curvature))[0] / self.total_weight)
 
-    @property
-    def passes_per_hessian(self):
-        return super().passes_per_hessian + 1  # the rows' curvatures are computed anew
+    def passes_per_hessian(self, curvature):
+        return super().passes_per_hessian(curvature) + 1  # the rows' curvatures are computed anew
+
+    def _share_of_main_rows(self, curvature):
+        return 1.0  # at most
 
     def local_hessians(self, curvature):
         hessians = [H / self.total_weight for H in self._sum(_local_hessians, curvature.theta)]
@@ -225,7 +227,7 @@ class DistributedProblem(LinearProblem):
         other.loss, other.moments = _SQUARED, None
         return other
 
-    def row_norms(self):
+    def row_norms(self, batch_size):
         """Their mean, by itself in an array: a worker asks for those of its rows."""
         mean, variance = self.means_and_variances()
         c = self.coordinates

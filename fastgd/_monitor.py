@@ -80,6 +80,11 @@ class Monitor:
         return True
 
     @property
+    def quiet(self):
+        """Whether nobody looks at single iterations: then they may run in compiled code."""
+        return self.score is None and not self.verbose and self.callback is None
+
+    @property
     def n_iter(self):
         return len(self.curve)
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._exceptions import DivergenceError
-from ._linear import QuadraticModel
 from ._metrics import Diagonal, Gram
 from ._monitor import Silent
+from ._quadratic import QuadraticModel
 
 
 @dataclass
@@ -32,17 +32,26 @@ class Result:
 
 
 def target_gap(problem, objective, start, tol):
-    """Suboptimality per group at which to stop.
+    """Suboptimality per group at which to stop."""
+    share, absolute, tiny = tolerances(problem, start, tol)
+    excess = objective - problem.floor
+    return np.where(excess <= tiny, np.inf, np.maximum(share * excess, absolute))
+
+
+def tolerances(problem, start, tol):
+    """When to stop: a gap below share * excess of the objective, or below absolute, or an excess below tiny.
 
     Relative to the objective, but for what rounding hides of the objective where the descent began:
-    an exact fit has no relative suboptimality.
+    an exact fit has no relative suboptimality. tol=None: never.
     """
+    if tol is None:
+        return -np.inf, np.full(problem.n_groups, -np.inf), -np.inf
     rounding, share = (1e-14, tol**2) if problem.X.dtype == np.float64 else (1e-11, max(tol**2, 1e-8))
-    excess, scale = objective - problem.floor, start - problem.floor
-    target = np.maximum(share * excess, rounding * scale) + 1e-300
-    if problem.loss.target != "value":  # classes told apart: the minimum is at infinity
-        target = np.where(excess <= 1e-10, np.inf, target)
-    return target
+    absolute = np.broadcast_to(rounding * (start - problem.floor) + 1e-300, problem.n_groups)
+    tiny = (
+        1e-10 if problem.loss.target != "value" else -np.inf
+    )  # classes told apart: the minimum is at infinity
+    return share, np.ascontiguousarray(absolute), tiny
 
 
 def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explicit=False):
@@ -52,6 +61,11 @@ def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explici
     gap to the minimum is the squared length of the step in the metric P, divided by how much flatter
     than P the objective was along the last move.
     """
+    if isinstance(problem, QuadraticModel) and isinstance(metric, Diagonal) and monitor.quiet:
+        start = problem.objective(result.u)
+        limits = tolerances(problem, start, tol)
+        problem.accelerated(metric, result, monitor, start, limits, momentum=momentum, explicit=explicit)
+        return
     group = problem.group
     u = y = best = result.u
     t = np.ones((problem.n_groups, 1))
@@ -118,7 +132,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
 
     Parameters
     ----------
-    metric : Gram or None
+    metric : Gram, or a Diagonal where there are too many columns for one, or None
         None: that of the local curvature, from the start.
     memory : int
         Pairs of steps and gradient differences kept; 0 is plain descent in the metric.
@@ -131,12 +145,11 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     value, gradient = problem.value_and_grad(u, H)
     start = value
     base, damping = None, 1e-4
-    passes_per_metric = problem.passes_per_hessian
-    slack = 1 + min(10.0, 4 * passes_per_metric)  # for what the pairs will do better than they have done
+    guessed = metric is not None and not metric.certified
     # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
     blocks_only = problem.loss.coupled and not (refresh and problem.small_softmax)
-    least_age = 30 if blocks_only else 0
-    pairs, fresh, trusted, age, calm, stalled = [], False, False, least_age, 0, 0
+    least_age = 10 if blocks_only else 0
+    pairs, fresh, trusted, age, calm, stalled = [], False, False, 0, 0, 0
 
     def theta():
         return problem.coordinates.to_theta(result.u)
@@ -147,12 +160,15 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
                 base = problem.hessian_bound(problem.mean_curvature(H))
             metric = Gram([_damped(P, damping * base) for P in problem.local_hessians(H)])
             pairs, fresh, trusted, age = [], True, True, 0
+            least_age *= 3  # of what the blocks can tell, the first tells most
         direction = -_times_inverse_hessian(gradient, metric, pairs, group)
         slope = group(gradient * direction)
         gap = -slope[:, 0] / 2
         target = target_gap(problem, value, start, tol) if tol is not None else np.zeros_like(gap)
         if blocks_only:  # the estimate is a rough one, and the end is fast
-            target = 1e-3 * target
+            target = 1e-2 * target
+        elif guessed:
+            target = 0.1 * target
         open_ = ((gap > target) | ((not trusted) & (gap > 0)))[:, None]
         calm = 0 if open_.any() else calm + 1
         result.gap = float(gap.sum())
@@ -193,8 +209,11 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
             passes_left = ahead / -np.log(min(contraction, 0.99)) if contraction > 0 else 0.0
         damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
         fresh, trusted, age = False, True, age + 1
-        if refresh and age > least_age and (tries > 1 or passes_left > passes_per_metric + slack):
-            metric = None
+        if refresh and age > least_age:
+            cost = problem.passes_per_hessian(H)
+            # slack for what the pairs will do better than they have done
+            if tries > 1 or passes_left > cost + 1 + min(10.0, 4 * cost):
+                metric = None
 
 
 def _backtrack(problem, u, direction, objective, slope, H, settled):
@@ -280,9 +299,11 @@ def proximal_newton(problem, result, monitor, *, tol):
             step, value, gradient, tries = found
             result.u, H = u + step, H_new
         reason = monitor.report(objective.sum(), theta)
-        if reason or calm == 2 or found is None:  # None: rounding is all that is left
+        if reason or (tol is not None and (calm == 2 or found is None)):  # None: rounding is all that is left
             result.reason = reason or "converged"
             return
+        if found is None:
+            continue  # tol=None runs all iterations
         u = result.u
         damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
 
@@ -293,8 +314,8 @@ def smoothing(problem, make_solver, width, result, monitor, *, tol):
     The width of the corners shrinks until the kinked objective itself no longer changes by tol / 50.
     make_solver : callable (smooth problem, tol) -> callable (result)
     """
-    stage_tol = None if tol is None else 1e-6  # the last digits come at once: they are quadratic
-    stop = 0.02 * (tol or 1e-4)
+    stage_tol = 1e-6  # the last digits come at once: they are quadratic
+    stop = 0.02 * (tol or 1e-8)
     least = width * 1e-9
     sharpest = problem.loss.params[0] if not problem.loss.kinked else 0.0  # huber is one itself
     objective = problem.objective(result.u)
@@ -310,6 +331,9 @@ def smoothing(problem, make_solver, width, result, monitor, *, tol):
         last, objective = objective, problem.objective(result.u)
         settled = np.abs(last - objective) <= stop * np.abs(objective) + 1e-12 * np.abs(start)
         if last_stage or (problem.loss.kinked and np.all(settled) and result.reason == "converged"):
+            if tol is None:  # runs all iterations
+                result.reason = "max_iter"
+                make_solver(smooth, None)(result)
             return
         result.reason = "max_iter"
         width /= 5

@@ -7,8 +7,15 @@ cdef extern from *:
         __builtin_cpu_init();
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     }
+    /* VBMI2 is not used: it came with the processors whose clock does not suffer from long vectors */
+    static int fastgd_has_avx512(void) {
+        return fastgd_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
+            && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
+            && __builtin_cpu_supports("avx512vbmi2");
+    }
     #else
     static int fastgd_has_avx2(void) { return 0; }
+    static int fastgd_has_avx512(void) { return 0; }
     #endif
 
     #ifdef _OPENMP
@@ -18,12 +25,13 @@ cdef extern from *:
     #endif
     """
     bint fastgd_has_avx2()
+    bint fastgd_has_avx512()
     bint FASTGD_HAS_OPENMP
 
 
-def has_avx2():
-    """Whether processor and operating system run AVX2 and FMA instructions."""
-    return fastgd_has_avx2()
+def variants():
+    """Names of the variants of the kernels that processor and operating system run, the fastest last."""
+    return ["baseline"] + ["avx2"] * fastgd_has_avx2() + ["avx512"] * fastgd_has_avx512()
 
 
 def has_openmp():

@@ -207,6 +207,6 @@ def test_ctrl_c_ends_a_long_fit_within_a_second(Ours, mode):
     assert time.perf_counter() - pressed[0] < 1
     assert model.stop_reason_ == "interrupted"
     assert np.isfinite(model.coef_).all()
-    # the optimum scores 0.60; three epochs of batches 0.49 to 0.54, 30 iterations of full batch 0.51 (measured)
+    # the optimum scores 0.60; three epochs of batches 0.49 to 0.54, 30 full ones 0.51 (measured)
     if model.n_iter_ >= (30 if mode == "full batch" else 3):
         assert model.score(X, y) > 0.4

@@ -1,8 +1,8 @@
 """The compiled kernels, in the variant that suits this processor.
 
-Every kernel module exists twice (see setup.py): `baseline` runs on any processor of this
-architecture, `avx2` on x86-64 with AVX2 and FMA. The environment variable FASTGD_CPU names the one
-to take; without it the processor decides. `VARIANT` says which one it was.
+Every kernel module exists in several variants (see setup.py): `baseline` runs on any processor of
+this architecture, `avx2` on x86-64 with AVX2 and FMA, `avx512` with AVX-512. The environment variable
+FASTGD_CPU names the one to take; without it the processor decides. `VARIANT` says which one it was.
 """
 
 import os
@@ -25,7 +25,7 @@ def _load(name):
 
 
 def _choose_variant():
-    possible = ["baseline", "avx2"] if _load("cpu").has_avx2() else ["baseline"]
+    possible = _load("cpu").variants()
     variant = os.environ.get("FASTGD_CPU") or possible[-1]
     if variant not in possible:
         raise ImportError(
@@ -37,6 +37,7 @@ def _choose_variant():
 
 VARIANT = _choose_variant()
 linear = _load(f"{VARIANT}.linear")
+quadratic = _load(f"{VARIANT}.quadratic")
 epochs = _load(f"{VARIANT}.epochs")
 dense = _load(f"{VARIANT}.dense")
 network = _load(f"{VARIANT}.network")
