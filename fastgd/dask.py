@@ -210,8 +210,9 @@ class DaskGDRegressor(_DaskGD, GDRegressor):
     """GDRegressor on Dask collections.
 
     The coefficients are those of `GDRegressor` on the same rows, with the same parameters. Least squares
-    take one pass, which adds up Gram matrices; other losses take some ten, each of which moves a gradient. With a `batch_size` every worker descends over its own rows for an epoch, and the weights are
-    averaged (McDonald, Mann & Smith 2009): that is not the descent of one machine.
+    take one pass, which adds up Gram matrices; other losses take some ten, each of which moves a gradient.
+    With a `batch_size` every worker descends over its own rows for an epoch, and the weights are averaged
+    (McDonald, Mann & Smith 2009): that is not the descent of one machine.
 
     Parameters
     ----------
