@@ -4,9 +4,9 @@
 them, usable on their own.
 """
 
-from . import kernels
+from . import kernels, optimize
 from ._estimators import GDClassifier, GDRegressor
 from ._exceptions import DivergenceError
 
 __version__ = "0.1.0"
-__all__ = ["DivergenceError", "GDClassifier", "GDRegressor", "kernels"]
+__all__ = ["DivergenceError", "GDClassifier", "GDRegressor", "kernels", "optimize"]
