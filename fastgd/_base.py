@@ -9,9 +9,12 @@ import functools
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, IterationTasks
@@ -22,6 +25,7 @@ from ._monitor import Monitor
 from ._network import Architecture, NetworkProblem
 from ._optimizers import RULES
 from ._plan import make_plan
+from ._sparse import SparseRows, is_sparse
 from ._threads import effective_n_threads
 
 ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
@@ -44,6 +48,12 @@ def all_or_nothing(method):
             raise
 
     return guarded
+
+
+def _has_coef(self):
+    if np.size(self.hidden_layer_sizes) == 0:
+        return True
+    raise AttributeError("The weights of a network (coefs_) are dense: this is for linear models.")
 
 
 class BaseGD(CallbackSupportMixin, BaseEstimator):
@@ -226,7 +236,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
     # ---- in: validation and encoding ----------------------------------------------------------
 
     def _validate_X_y(self, X, y, reset):
-        X, y = validate_data(self, X, y, reset=reset, dtype=DTYPES, accept_sparse=False, **self._y_checks)
+        X, y = validate_data(self, X, y, reset=reset, dtype=DTYPES, accept_sparse="csr", **self._y_checks)
         return _contiguous(X), y
 
     def _weights(self, X, y, classes, sample_weight, allow_all_zero=False):
@@ -242,7 +252,9 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
 
     def _encode(self, X, y, classes, weight, plan):
         """X, Y (k, m) and weights as the kernels take them."""
-        if not plan.full:
+        if is_sparse(X):
+            X = SparseRows.of(X)
+        elif not plan.full:
             X = np.ascontiguousarray(X)
         Y = np.ascontiguousarray(self._targets(y, classes), dtype=X.dtype)
         if weight is not None and plan.normalise_weights and not plan.full:
@@ -254,7 +266,9 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
             return None
         if X_val is None or y_val is None:
             raise ValueError("X_val and y_val must be given together.")
-        X_val, y_val = validate_data(self, X_val, y_val, reset=False, dtype=DTYPES, **self._y_checks)
+        X_val, y_val = validate_data(
+            self, X_val, y_val, reset=False, dtype=DTYPES, accept_sparse="csr", **self._y_checks
+        )
         if y_val.shape[1:] != y.shape[1:]:
             raise ValueError(f"y_val has shape {y_val.shape}, y has shape {y.shape}.")
         self._find_classes(y_val, classes, "y_val")
@@ -266,7 +280,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         """Training and validation rows for early stopping."""
         train, held_out = next(
             self._splitter(test_size=self.validation_fraction, random_state=self.random_state).split(
-                np.zeros((len(X), 1)), y
+                np.zeros((X.shape[0], 1)), y
             )
         )
         weight_val = None if weight is None else weight[held_out]
@@ -286,6 +300,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         if coef_init is None and intercept_init is None:
             return None
+        coef_init = coef_init.toarray() if issparse(coef_init) else coef_init
         theta = np.zeros((problem.k, problem.d + 1))
         _take("coef_init", coef_init, theta[:, :-1])
         _take("intercept_init", intercept_init, theta[:, -1])
@@ -363,18 +378,55 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         self.batch_size_ = plan.batch_size
         self.preconditioner_ = plan.preconditioner
 
+    @available_if(_has_coef)
+    def sparsify(self):
+        """Turn `coef_` into a CSR matrix of shape (n_outputs, n_features).
+
+        That saves memory and time where an L1 penalty left few weights. Training goes on from it as before,
+        and leaves it dense again.
+
+        Returns
+        -------
+        self : object
+        """
+        check_is_fitted(self)
+        if not issparse(self.coef_):
+            self.coef_ = csr_matrix(np.atleast_2d(self.coef_))
+        return self
+
+    @available_if(_has_coef)
+    def densify(self):
+        """Turn `coef_` into an ndarray again, of the shape that `fit` gave it.
+
+        Returns
+        -------
+        self : object
+        """
+        check_is_fitted(self)
+        if issparse(self.coef_):
+            self.coef_ = self.coef_.toarray()[0 if self._training["flat"] else slice(None)]
+        return self
+
     def _predictor(self, X):
         """The predictor of the loss: (m,) where `coef_` is flat, else (m, k)."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=DTYPES)
+        X = validate_data(self, X, reset=False, dtype=DTYPES, accept_sparse="csr")
         if hasattr(self, "coef_"):
-            return X @ self.coef_.T + (self.intercept_ if self.coef_.ndim == 2 else self.intercept_[0])
+            Z = safe_sparse_dot(X, self.coef_.T, dense_output=True)
+            if issparse(self.coef_) and self._training["flat"]:  # always a matrix
+                Z = Z[:, 0]
+            return Z + (self.intercept_ if Z.ndim == 2 else self.intercept_[0])
         norms = getattr(self, "batch_norms_", None)
         sizes = [len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)]
         architecture = Architecture(sizes, self.activation, norms is not None, True)
         theta = architecture.join(self.coefs_, self.intercepts_, norms, dtype=self.coefs_[0].dtype)
         Z = architecture.predict(X, theta, effective_n_threads(self.n_jobs))
         return Z[:, 0] if self._flat else Z
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
 
 def _take(name, value, part):
@@ -390,8 +442,8 @@ def _take(name, value, part):
 
 
 def _contiguous(X):
-    """X itself where its rows or its columns are contiguous, else a copy."""
-    if X.strides[1] == X.itemsize or X.strides[0] == X.itemsize or 1 in X.shape:
+    """X itself where it is sparse, or its rows or its columns are contiguous; else a copy."""
+    if is_sparse(X) or X.strides[1] == X.itemsize or X.strides[0] == X.itemsize or 1 in X.shape:
         return X
     return np.ascontiguousarray(X)
 

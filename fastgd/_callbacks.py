@@ -27,7 +27,10 @@ class IterationTasks:
 
     @classmethod
     def make(cls, estimator, *args):
-        """None without callbacks."""
+        """None without callbacks. An `_observer` of ours takes their place, under any scikit-learn."""
+        observer = getattr(estimator, "_observer", None)
+        if observer is not None:
+            return observer
         return cls(estimator, *args) if getattr(estimator, "_skl_callbacks", None) else None
 
     def begin(self):

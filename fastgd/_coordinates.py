@@ -56,8 +56,7 @@ def column_means_and_variances(X, weight, n_threads):
     """Weighted mean and variance of every column, each of shape (d,); a constant column has variance 0."""
     total = X.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
     with np.errstate(over="ignore", invalid="ignore"):
-        first, second = linear.column_moments(X, weight, n_threads)
-        start = np.asarray(X[0], dtype=np.float64)
+        start, first, second = linear.column_moments(X, weight, n_threads)
         offset = first / total
         variance = np.maximum(second / total - offset**2, 0.0)
         mean = start + offset

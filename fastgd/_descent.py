@@ -23,6 +23,7 @@ from ._quadratic import QuadraticModel
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import Result, accelerated, proximal_newton, smoothing, variable_metric
+from ._sparse import is_sparse
 from ._threads import one_blas_thread
 
 
@@ -148,8 +149,10 @@ def set_scales(problem, plan, moments=None):
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
         if moments is None:
             moments = column_means_and_variances(problem.X, problem.weight, problem.n_threads)
+        # a batch of sparse rows cannot afford the offset of every column
+        centred = problem.fit_intercept and (plan.full or not is_sparse(problem.X))
         problem.coordinates = standardised(
-            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=problem.fit_intercept
+            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred
         )
     if not plan.auto_rate or plan.full:
         return
@@ -158,7 +161,7 @@ def set_scales(problem, plan, moments=None):
         plan.schedule.smallest *= plan.schedule.eta
         return
 
-    norms = 1 + problem.row_norms()
+    norms = 1 + problem.row_norms(plan.batch_size)
     if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
         norms /= 1 - plan.hyper[0]
     plan.schedule = CappedSteps(norms, curvature, horizon)
@@ -242,6 +245,10 @@ def _smooth(problem, plan, result, monitor, tol):
         problem = QuadraticModel.gram_form(problem, result.u)
         lipschitz, certified = problem.lipschitz(), True
     else:
+        if not affordable and diag and momentum and not problem.penalty.l1:  # a third of the passes
+            metric = Diagonal(loss.curvature or typical_curvature(problem), certified=False)
+            variable_metric(problem, metric, result, monitor, tol=tol, memory=10, refresh=False)
+            return 1.0
         certified = affordable and loss.curvature is not None
         curvature = loss.curvature or typical_curvature(problem)
         lipschitz = problem.lipschitz(curvature, affordable)

@@ -223,9 +223,11 @@ FIT = """Fit the model.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             float32 and float64, C- or Fortran-ordered, are used without a copy; mini-batches copy
-            Fortran-ordered data.
+            Fortran-ordered data. Sparse rows are CSR, other formats are converted; the results are those of
+            the same numbers in an ndarray, and only ``learning_rate="auto"`` of mini-batches and networks
+            differs: it scales sparse columns without centring them.
         y : array-like
             Targets.
         coef_init, intercept_init : array-like or None, default=None
@@ -249,7 +251,7 @@ _PARTIAL_FIT = """One epoch over a chunk of data.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {{array-like, sparse matrix}} of shape (n_samples, n_features)
         y : array-like
             Targets.{classes}
         sample_weight : array-like of shape (n_samples,) or None, default=None

@@ -80,7 +80,7 @@ SEGMENT_WORK = 50_000_000  # multiplications between two looks at Ctrl-C, well b
 def run_epoch(problem, state, plan, order):
     """One epoch over the rows of `order`; mean loss met on the way, and the last step size."""
     steps = plan.schedule.steps(state.t, order, plan.batch_size)
-    batches = max(1, SEGMENT_WORK // (plan.batch_size * problem.work_per_row))
+    batches = max(1, SEGMENT_WORK // problem.work_per_batch(plan))
     total = 0.0
     for first in range(0, len(steps), batches):
         rows = order[first * plan.batch_size : (first + batches) * plan.batch_size]

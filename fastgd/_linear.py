@@ -15,6 +15,7 @@ from ._coordinates import Coordinates
 from ._losses import regression_loss
 from ._metrics import largest_eigenvalue
 from ._penalties import Penalty, soft_threshold
+from ._sparse import is_sparse
 
 _SQUARED = regression_loss("squared_error")
 NEGLIGIBLE = 0.2  # curvature of a row, as a share of the mean, below which it counts with its like
@@ -26,7 +27,7 @@ class LinearProblem:
 
     Parameters
     ----------
-    X : ndarray of shape (m, d), float32 or float64, C- or Fortran-ordered
+    X : ndarray of shape (m, d), float32 or float64, C- or Fortran-ordered; or SparseRows
     Y : ndarray of shape (k, m), or (1, m) of class indices for a coupled loss; X's dtype
     weight : ndarray of shape (m,) or None
     loss : Loss
@@ -214,10 +215,18 @@ class LinearProblem:
             u = Hu
         return 1.1 * value  # a solver tightens a bound that proves too small
 
-    def row_norms(self):
-        """Squared lengths of the rows in this problem's coordinates, the intercept's 1 left out, (m,)."""
+    def row_norms(self, batch_size):
+        """Squared lengths of the rows in this problem's coordinates, the intercept's 1 left out, (m,).
+
+        Their mean over a batch bounds the curvature of its mean loss. Sparse rows overlap less: a column that a
+        share p of the rows has is met by 1 + (batch_size - 1) p of a batch, not by all of it, and counts as
+        much less (the expected separable overapproximation of Richtarik & Takac 2016).
+        """
         c = self.coordinates
         shift, scale = (np.zeros(self.d), np.ones(self.d)) if c.identity else (c.shift, c.scale)
+        if is_sparse(self.X):
+            share = self.X.column_counts() / len(self.X)
+            scale = scale * np.sqrt((1 + (batch_size - 1) * share) / batch_size)
         return linear.row_norms(self.X, shift, scale)
 
     def predict(self, theta, X):
@@ -235,10 +244,12 @@ class LinearProblem:
 
     # ---- epochs -----------------------------------------------------------------------------
 
-    @property
-    def work_per_row(self):
-        """Multiplications of a row in an epoch."""
-        return (self.d + 1) * self.k
+    def work_per_batch(self, plan):
+        """Multiplications of a batch in an epoch."""
+        if not is_sparse(self.X):
+            return plan.batch_size * (self.d + 1) * self.k
+        every_weight = 0 if plan.by_rows or plan.in_scaled_columns else self.d
+        return int(plan.batch_size * (self.X.row_length + 1) + every_weight) * self.k
 
     def end_epoch(self):
         """A linear model has no layers to look at."""
@@ -256,6 +267,8 @@ class LinearProblem:
             total = epochs.sgd_epoch(
                 *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
             )
+        elif is_sparse(self.X) and plan.in_scaled_columns:
+            total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, plan.max_slopes(steps), *mean)
         else:
             scale, shift = self.coordinates.kernel_arrays(self.X.dtype)
             caps = plan.max_slopes(steps)

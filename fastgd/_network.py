@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ._compiled import network
 from ._coordinates import column_means_and_variances
 from ._linear import LinearProblem
+from ._sparse import SparseRows, is_sparse
 from ._threads import blas_threads, one_blas_thread
 
 RATES = {"gd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01}  # of "auto"; 1e-3 for the others
@@ -56,20 +57,19 @@ class Architecture:
         self.sizes, self.activation = tuple(sizes), activation
         self.batch_norm, self.biases = bool(batch_norm and len(sizes) > 2), bool(biases)
 
-    def make(self, batch_size, dtype):
+    def make(self, batch_size, dtype, sparse=False):
         """Compiled layers, with buffers for batches of a size."""
         return network.Network(
-            self.sizes, self.activation, self.batch_norm, self.biases, batch_size, np.dtype(dtype)
+            self.sizes, self.activation, self.batch_norm, self.biases, batch_size, np.dtype(dtype), sparse
         )
 
     def predict(self, X, theta, n_threads):
         """Predictors of the rows of X, shape (m, k)."""
-        dtype = np.result_type(X, theta)
-        layers = self.make(min(len(X), PREDICTED_TOGETHER), dtype)
-        with one_blas_thread(len(X) * layers.n_parameters):
-            return layers.predict(
-                np.ascontiguousarray(X, dtype), np.ascontiguousarray(theta, dtype), n_threads
-            )
+        dtype, m, sparse = np.result_type(X.dtype, theta.dtype), X.shape[0], is_sparse(X)
+        X = SparseRows.of(X.astype(dtype, copy=False)) if sparse else np.ascontiguousarray(X, dtype)
+        layers = self.make(min(m, PREDICTED_TOGETHER), dtype, sparse)
+        with one_blas_thread(m * layers.n_parameters):
+            return layers.predict(X, np.ascontiguousarray(theta, dtype), n_threads)
 
     def layers(self, theta):
         """Views of theta, layer by layer."""
@@ -177,7 +177,7 @@ class NetworkProblem:
 
     Parameters
     ----------
-    X : ndarray of shape (m, d), float32 or float64, C-ordered
+    X : ndarray of shape (m, d), float32 or float64, C-ordered; or SparseRows
     Y : ndarray of shape (k, m), or (1, m) of class indices for a coupled loss; X's dtype
     weight : ndarray of shape (m,) or None
         With a mean of one, for a weighted mean.
@@ -196,7 +196,7 @@ class NetworkProblem:
         self.gradient_norms = []
         self.unit = 1.0  # in which a descent measures the objective
         self.batch_size = batch_size
-        self._layers = architecture.make(batch_size, X.dtype)
+        self._layers = architecture.make(batch_size, X.dtype, is_sparse(X))
         self._norms = np.zeros(len(architecture.sizes) - 1)
         self.set_coordinates(Coordinates(architecture))
 
@@ -205,15 +205,14 @@ class NetworkProblem:
         scales = () if coordinates.identity else (coordinates.arrays[1], coordinates.arrays[3])
         self._penalised = self.architecture.weights_scale(*scales).astype(self.X.dtype)
 
-    @property
-    def work_per_row(self):
+    def work_per_batch(self, plan):
         """Multiplications, a matrix product's being some thirty times faster than those of a linear model."""
-        return max(1, 3 * self._layers.n_parameters // 30)
+        return plan.batch_size * max(1, 3 * self._layers.n_parameters // 30)
 
     def value_and_grad(self, u):
         """Objective, shape (1,), and its gradient with respect to u, in double."""
         u = np.array(u, dtype=self.X.dtype)
-        layers = self.architecture.make(len(self.X), self.X.dtype)
+        layers = self.architecture.make(len(self.X), self.X.dtype, is_sparse(self.X))
         total, gradient = self._evaluate(layers, u, training=True)
         gradient = gradient.astype(np.float64) / self.total_weight
         u, scale = u.astype(np.float64)[: len(gradient)], self._penalised[: len(gradient)].astype(np.float64)
@@ -277,12 +276,18 @@ class NetworkProblem:
 
         No entry comes to lie further from zero than 10: a rare one-hot column is not blown up by its
         small variance. Columns of one kind (pixels, counts) keep their proportions up to a factor of 10,
-        and their zero. A constant column is left out, unless more rows are to come (`streaming`).
+        and their zero, as those of sparse rows all do. A constant column is left out, unless more rows are
+        to come (`streaming`).
         """
         mean, variance = column_means_and_variances(self.X, self.weight, self.n_threads)
         X = self.X if self.weight is None or self.weight.all() else self.X[self.weight > 0]
-        least = X.min(axis=0)
-        reach = np.maximum(X.max(axis=0) - mean, mean - least)
+        if is_sparse(X):
+            X = X.matrix
+            least, most = X.min(axis=0).toarray().ravel(), X.max(axis=0).toarray().ravel()
+            mean, variance = np.zeros_like(mean), np.where(variance > 0, variance + mean**2, 0.0)
+        else:
+            least, most = X.min(axis=0), X.max(axis=0)
+        reach = np.maximum(most - mean, mean - least)
         spread = np.maximum(np.sqrt(variance), reach / 10)
         if variance.any():
             low, typical, high = np.quantile(spread[variance > 0], [0.25, 0.5, 0.75])
@@ -341,7 +346,8 @@ class NetworkProblem:
         """Layers whose activation has no slope left for nearly all rows and units."""
         if self.architecture.activation not in ("tanh", "logistic") or self.architecture.batch_norm:
             return
-        A = self.X[:SAMPLE].astype(np.float64)
+        A = self.X[:SAMPLE]
+        A = (A.matrix if is_sparse(A) else A).astype(np.float64)
         for number, layer in enumerate(self.architecture.layers(theta)[:-1]):
             Z = A @ layer.coef + layer.intercept
             if np.mean(np.abs(Z) > SATURATED) > 0.5:

@@ -49,6 +49,11 @@ class Plan:
         plain = self.rule.name == "gd" and not self.clip_norm and self.preconditioner is None
         return plain and not self.hidden
 
+    @property
+    def in_scaled_columns(self):
+        """Whether an epoch of sparse rows is plain descent in scaled columns: O(entries) per row."""
+        return self.rule.name == "gd" and self.auto_rate and not self.clip_norm and not self.hidden
+
     def max_slopes(self, steps):
         """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""
         if not self.slope_bound:

@@ -7,6 +7,8 @@ they are w = V v with |w| = |v|: a problem in Z, whose Gram matrix is small wher
 
 import numpy as np
 
+from ._sparse import is_sparse
+
 COLUMNS_AT_A_TIME = 2048
 
 
@@ -15,7 +17,7 @@ class RowSpace:
 
     Parameters
     ----------
-    X : ndarray of shape (m, d)
+    X : ndarray or SparseRows of shape (m, d)
     mean : ndarray of shape (d,)
         What to centre the columns at; zeros without an intercept.
     """
@@ -23,9 +25,14 @@ class RowSpace:
     def __init__(self, X, mean):
         self.X, self.mean = X, mean
         K = np.zeros((len(X), len(X)))
-        for columns in self._slices():
-            part = X[:, columns].astype(np.float64) - mean[columns]
-            K += part @ part.T
+        if is_sparse(X):
+            part = X.matrix.astype(np.float64)
+            along = part @ mean
+            K += (part @ part.T).toarray() + (mean @ mean - along - along[:, None])
+        else:
+            for columns in self._slices():
+                part = X[:, columns].astype(np.float64) - mean[columns]
+                K += part @ part.T
         values, vectors = np.linalg.eigh(K)
         kept = values > 1e-13 * max(values[-1], np.finfo(float).tiny)
         self.roots, self.vectors = np.sqrt(values[kept]), vectors[:, kept]
@@ -41,8 +48,11 @@ class RowSpace:
         """theta (k, r + 1) of the problem in Z as theta (k, d + 1) of that in X."""
         a = (theta[:, :-1] / self.roots) @ self.vectors.T
         out = np.empty((len(theta), self.X.shape[1] + 1))
-        for columns in self._slices():
-            part = self.X[:, columns].astype(np.float64) - self.mean[columns]
-            out[:, columns] = a @ part
+        if is_sparse(self.X):
+            out[:, :-1] = (self.X.matrix.T @ a.T).T - a.sum(axis=1, keepdims=True) * self.mean
+        else:
+            for columns in self._slices():
+                part = self.X[:, columns].astype(np.float64) - self.mean[columns]
+                out[:, columns] = a @ part
         out[:, -1] = theta[:, -1] - out[:, :-1] @ self.mean
         return out

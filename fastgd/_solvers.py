@@ -132,7 +132,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
 
     Parameters
     ----------
-    metric : Gram or None
+    metric : Gram, or a Diagonal where there are too many columns for one, or None
         None: that of the local curvature, from the start.
     memory : int
         Pairs of steps and gradient differences kept; 0 is plain descent in the metric.
@@ -145,6 +145,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     value, gradient = problem.value_and_grad(u, H)
     start = value
     base, damping = None, 1e-4
+    guessed = metric is not None and not metric.certified
     # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
     blocks_only = problem.loss.coupled and not (refresh and problem.small_softmax)
     least_age = 10 if blocks_only else 0
@@ -166,6 +167,8 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         target = target_gap(problem, value, start, tol) if tol is not None else np.zeros_like(gap)
         if blocks_only:  # the estimate is a rough one, and the end is fast
             target = 1e-2 * target
+        elif guessed:
+            target = 0.1 * target
         open_ = ((gap > target) | ((not trusted) & (gap > 0)))[:, None]
         calm = 0 if open_.any() else calm + 1
         result.gap = float(gap.sum())
@@ -302,9 +305,11 @@ def proximal_newton(problem, result, monitor, *, tol):
             step, value, gradient, tries = found
             result.u, H = u + step, H_new
         reason = monitor.report(objective.sum(), theta)
-        if reason or calm == 2 or found is None:  # None: rounding is all that is left
+        if reason or (tol is not None and (calm == 2 or found is None)):  # None: rounding is all that is left
             result.reason = reason or "converged"
             return
+        if found is None:
+            continue  # tol=None runs all iterations
         u = result.u
         damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
 
@@ -315,8 +320,8 @@ def smoothing(problem, make_solver, width, result, monitor, *, tol):
     The width of the corners shrinks until the kinked objective itself no longer changes by tol / 50.
     make_solver : callable (smooth problem, tol) -> callable (result)
     """
-    stage_tol = None if tol is None else 1e-6  # the last digits come at once: they are quadratic
-    stop = 0.02 * (tol or 1e-4)
+    stage_tol = 1e-6  # the last digits come at once: they are quadratic
+    stop = 0.02 * (tol or 1e-8)
     least = width * 1e-9
     sharpest = problem.loss.params[0] if not problem.loss.kinked else 0.0  # huber is one itself
     objective = problem.objective(result.u)
@@ -332,6 +337,9 @@ def smoothing(problem, make_solver, width, result, monitor, *, tol):
         last, objective = objective, problem.objective(result.u)
         settled = np.abs(last - objective) <= stop * np.abs(objective) + 1e-12 * np.abs(start)
         if last_stage or (problem.loss.kinked and np.all(settled) and result.reason == "converged"):
+            if tol is None:  # runs all iterations
+                result.reason = "max_iter"
+                make_solver(smooth, None)(result)
             return
         result.reason = "max_iter"
         width /= 5

@@ -1,6 +1,6 @@
 """Epochs of mini-batches, and the update rules by themselves.
 
-In: X (m, d) with contiguous rows, targets Y (k, m), parameters theta (k, d + 1) that are changed in
+In: X (m, d) with contiguous rows, or sparse; targets Y (k, m), parameters theta (k, d + 1) that are changed in
 place; the order of the rows, the size of the batches, and one step size per batch. So an epoch knows no
 schedule, no random numbers and no stopping rule, and can be replayed index for index. Out: the sum of
 the losses that the rows had when they were met.
@@ -12,17 +12,20 @@ from cython cimport floating
 from libc.math cimport sqrt
 from libc.string cimport memset
 
+from lazy cimport (
+    Lazy, Moment, Penalties, begin_history, catch_up_all, catch_up_rows, finish_update, pay_l1, settle,
+)
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
-from rows cimport Layout, backward, forward, layout_of
+from rows cimport Layout, backward, backward_sparse, fetch_sparse, forward, layout_of, values_of
 from simd cimport axpy, dot
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
 cdef extern from "sgd.h" nogil:
-    double sgd_rows_f64(const double* X, Py_ssize_t ld, Py_ssize_t d, const double* Y,
+    double sgd_rows_f64(const double* X, const Layout* rows, const double* Y,
                         const double* weight, const Py_ssize_t* order, Py_ssize_t n,
                         const double* steps, int loss, const double* params, double l2,
                         int fit_intercept, double* v, double* intercept) noexcept
-    double sgd_rows_f32(const float* X, Py_ssize_t ld, Py_ssize_t d, const float* Y,
+    double sgd_rows_f32(const float* X, const Layout* rows, const float* Y,
                         const float* weight, const Py_ssize_t* order, Py_ssize_t n,
                         const double* steps, int loss, const double* params, double l2,
                         int fit_intercept, float* v, double* intercept) noexcept
@@ -30,24 +33,17 @@ cdef extern from "sgd.h" nogil:
 RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
 
 
-cdef inline void cumulative_l1(Py_ssize_t d, floating* v, floating* q, double u,
-                               double scale) noexcept nogil:
-    """Clip w = scale * v by the penalty that it still owes (Tsuruoka, Tsujii & Ananiadou 2009)."""
-    cdef Py_ssize_t j
-    cdef double before, after
-    for j in range(d):
-        before = scale * v[j]
-        after = before
-        if before > 0:
-            after = max(0.0, before - (u + q[j]))
-        elif before < 0:
-            after = min(0.0, before + (u - q[j]))
-        q[j] += <floating> (after - before)
-        v[j] = <floating> (after / scale)
+cdef double squared_length(const floating* X, Layout* layout, Py_ssize_t row) noexcept nogil:
+    cdef Py_ssize_t n = layout.d
+    cdef const floating* x = X + row * layout.ld
+    if layout.sparse:
+        n = layout.begin[row + 1] - layout.begin[row]
+        x = X + layout.begin[row]
+    return dot(n, x, x)
 
 
 def sgd_epoch(
-    const floating[:, ::1] X, const floating[:, ::1] Y, const floating[::1] weight,
+    X, const floating[:, ::1] Y, const floating[::1] weight,
     floating[:, ::1] theta, const Py_ssize_t[::1] order, Py_ssize_t batch_size,
     const double[::1] steps, int loss, const double[::1] params, double l2, double l1,
     bint fit_intercept, int passive_aggressive, floating[:, ::1] owed, double[::1] owed_total,
@@ -55,10 +51,12 @@ def sgd_epoch(
 ):
     """Plain (mini-batch or stochastic) gradient descent over the rows of `order`, in place.
 
-    A row costs O(d): the weights are scale * v, so that the L2 shrinkage is one multiplication.
+    A row costs O(d), a sparse one O(its entries): the weights are scale * v, so that the L2 shrinkage is one
+    multiplication; see lazy.pxd for the rest.
 
     Parameters
     ----------
+    X : (m, d)
     steps : (n_batches,)
         Step size of each batch. With passive_aggressive 1 or 2 (PA-I, PA-II of Crammer et al. 2006)
         the aggressiveness C; batch_size is 1 then.
@@ -75,10 +73,11 @@ def sgd_epoch(
     cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
     cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j
     cdef Layout layout = layout_of(X)
+    cdef const floating[:, :] values = values_of(X)
     cdef const floating* s = NULL
     if weight is not None:
         s = &weight[0]
-    dtype = np.asarray(X).dtype
+    dtype = X.dtype
     cdef floating[::1] Z = np.empty(k * batch_size, dtype), R = np.empty(k * batch_size, dtype)
     cdef floating[::1] y = np.empty(targets * batch_size, dtype), sb = np.empty(batch_size, dtype)
     cdef floating[::1] work = np.empty(2 * batch_size, dtype)
@@ -86,24 +85,54 @@ def sgd_epoch(
     cdef double[::1] total = np.zeros(k), total_batch = np.zeros(k)
     cdef double scale = 1.0, a, coef, norm
     cdef double smallest = 1e-9 if floating is double else 1e-6
-    cdef const floating* x = &X[0, 0]
+    cdef const floating* x = &values[0, 0]
     cdef bint averaged = first_averaged < steps.shape[0]
     if batch_size == 1 and k == 1 and l1 == 0 and not passive_aggressive and not averaged:
         with nogil:
             if floating is double:
-                total[0] = sgd_rows_f64(x, layout.ld, d, &Y[0, 0], s, &order[0], rows, &steps[0],
-                                        loss, &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
+                total[0] = sgd_rows_f64(x, &layout, &Y[0, 0], s, &order[0], rows, &steps[0], loss,
+                                        &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
             else:
-                total[0] = sgd_rows_f32(x, layout.ld, d, &Y[0, 0], s, &order[0], rows, &steps[0],
-                                        loss, &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
+                total[0] = sgd_rows_f32(x, &layout, &Y[0, 0], s, &order[0], rows, &steps[0], loss,
+                                        &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
         theta[0, d] = <floating> b[0]
         return np.asarray(total)
     theta[:, d] = 0
+    cdef floating* v = &theta[0, 0]
+    cdef floating* q = &owed[0, 0] if l1 != 0 else NULL
+    cdef floating[:, ::1] by_column
+    if layout.sparse and k > 1:
+        by_column = np.ascontiguousarray(np.transpose(theta))
+        v = &by_column[0, 0]
+    cdef bint lazy = layout.sparse and l1 != 0, everywhere = True
+    # else the sum of the averaged iterates is scales * v - sums: what a row adds to v is counted back
+    cdef bint counted_back = layout.sparse and averaged and not lazy
+    cdef double scales = 0
+    cdef Lazy missed
+    cdef double mean_count_before = mean_count[0]
+    cdef double[:, ::1] sums
+    cdef double[:, ::1] history
+    cdef Py_ssize_t[::1] last
+    if layout.sparse and averaged:
+        sums = np.zeros((d + 1, k))
+    if lazy:
+        # so many updates that making up for all columns costs little beside them
+        missed.room = min(steps.shape[0], max(1024, min(262144, 8 * d * m // (batch_size * X.size + 1))))
+        history = np.empty((missed.room + 1, sizeof(Moment) // sizeof(double)))
+        last = np.empty(d, dtype=np.intp)
+        missed.d, missed.k, missed.l1 = d, k, l1 != 0
+        missed.history, missed.last = <Moment*> &history[0, 0], &last[0]
+        missed.sums = &sums[0, 0] if averaged else NULL
+        begin_history(&missed, owed_total[0], scale)
     with nogil:
         while start < rows:
             n = min(batch_size, rows - start)
             a = steps[batch]
-            forward(x, &layout, &order[0], start, n, k, &theta[0, 0], &Z[0])
+            if layout.sparse:
+                fetch_sparse(x, sizeof(floating), &layout, &order[0], start, n, rows)
+            if lazy:
+                catch_up_rows(&missed, &layout, &order[start], n, v, q)
+            forward(x, &layout, &order[0], start, n, k, v, &Z[0])
             for c in range(k):
                 for i in range(n):
                     Z[c * n + i] = <floating> (scale * Z[c * n + i] + b[c])
@@ -113,7 +142,7 @@ def sgd_epoch(
                        &sb[0] if s != NULL and not passive_aggressive else NULL,
                        &total_batch[0], &R[0], <floating*> NULL, 0, &work[0])
             if passive_aggressive:
-                norm = dot(d, x + order[start] * layout.ld, x + order[start] * layout.ld)
+                norm = squared_length(x, &layout, order[start])
                 if norm == 0 and passive_aggressive == 1:  # SGDRegressor passes over such a row
                     start += n
                     batch += 1
@@ -132,9 +161,15 @@ def sgd_epoch(
             if l2 != 0:
                 scale *= max(0.0, 1.0 - a * l2)
                 if scale < smallest:
-                    for c in range(k):
-                        for j in range(d):
-                            theta[c, j] *= <floating> scale
+                    if lazy:
+                        catch_up_all(&missed, v, q)
+                        begin_history(&missed, owed_total[0], 1.0)
+                    if counted_back:
+                        for j in range(k * d):
+                            (&sums[0, 0])[j] -= scales * v[j]
+                        scales = 0
+                    for j in range(k * (d + 1)):
+                        v[j] *= <floating> scale
                     scale = 1.0
             for c in range(k):
                 total[c] += total_batch[c]
@@ -144,20 +179,48 @@ def sgd_epoch(
             if scale != 1:
                 for i in range(k * n):
                     R[i] = <floating> (R[i] / scale)
-            backward(x, &layout, &order[0], start, n, k, &R[0], &theta[0, 0])
-            for c in range(k):
-                theta[c, d] = 0
+            backward(x, &layout, &order[0], start, n, k, &R[0], v)
+            if counted_back and batch > first_averaged:
+                for i in range(k * n):
+                    R[i] = <floating> (R[i] * scales)
+                backward_sparse(x, &layout, &order[0], start, n, k, <const floating*> &R[0], &sums[0, 0])
+            if counted_back and batch >= first_averaged:
+                scales += scale
+            for c in range(k):  # intercepts are apart
+                v[d * k + c if layout.sparse else c * (d + 1) + d] = 0
             if batch >= first_averaged:
                 mean_count[0] += 1
                 for c in range(k):
-                    add_to_mean(d, <floating> scale, &theta[c, 0], &mean[c, 0], mean_count[0])
+                    if not layout.sparse:
+                        add_to_mean(d, <floating> scale, &theta[c, 0], &mean[c, 0], mean_count[0])
                     mean[c, d] += <floating> ((b[c] - mean[c, d]) / mean_count[0])
-            if l1 != 0:
-                owed_total[0] += l1 * a
+            owed_total[0] += l1 * a
+            if lazy:
+                finish_update(&missed, &layout, &order[start], n, everywhere, l1 * a, owed_total[0], scale,
+                              batch >= first_averaged, v, q)
+                everywhere = False
+                if missed.now == missed.room:
+                    catch_up_all(&missed, v, q)
+                    begin_history(&missed, owed_total[0], scale)
+            elif l1 != 0:
                 for c in range(k):
-                    cumulative_l1(d, &theta[c, 0], &owed[c, 0], owed_total[0], scale)
+                    for j in range(d):
+                        theta[c, j] = <floating> (
+                            pay_l1(scale * theta[c, j], &owed[c, j], owed_total[0]) / scale
+                        )
             start += n
             batch += 1
+        if lazy:
+            catch_up_all(&missed, v, q)
+        if counted_back:
+            for j in range(k * d):
+                (&sums[0, 0])[j] = scales * v[j] - (&sums[0, 0])[j]
+        if layout.sparse and averaged:
+            for c in range(k):
+                for j in range(d):
+                    mean[c, j] = <floating> ((mean_count_before * mean[c, j] + sums[j, c]) / mean_count[0])
+    if layout.sparse and k > 1:
+        np.asarray(theta)[...] = np.transpose(by_column)
     for c in range(k):
         for j in range(d):
             theta[c, j] *= <floating> scale
@@ -168,18 +231,27 @@ def sgd_epoch(
     return out
 
 
+cdef void transpose(Py_ssize_t n, Py_ssize_t m, const floating* A, floating* B) noexcept nogil:
+    """B (m, n) = A (n, m)^T"""
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        for j in range(m):
+            B[j * n + i] = A[i * m + j]
+
+
 def rule_epoch(
-    const floating[:, ::1] X, const floating[:, ::1] Y, const floating[::1] weight,
+    X, const floating[:, ::1] Y, const floating[::1] weight,
     floating[:, ::1] theta, const Py_ssize_t[::1] order, Py_ssize_t batch_size,
     const double[::1] steps, int loss, const double[::1] params, double l2, double l1,
     bint fit_intercept, int rule, hyper, floating[:, ::1] state, double t, double clip_norm,
     const floating[::1] scale, const floating[::1] shift, const double[::1] max_slope,
     floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
 ):
-    """Mini-batch descent by any update rule, in place; a batch costs O(its rows) + O(k d).
+    """Mini-batch descent by any update rule, in place; a batch costs O(its entries) + O(k d).
 
     Parameters
     ----------
+    X : (m, d)
     theta : (k, d + 1)
         In standardised coordinates where scale and shift (d,) are given: the weight of column j is
         theta_j * scale_j, and the intercept is that of the shifted columns.
@@ -197,18 +269,22 @@ def rule_epoch(
     cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
     cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j, p = d + 1
     cdef Layout layout = layout_of(X)
+    cdef const floating[:, :] values = values_of(X)
     cdef Hyper hyper_
     cdef bint standardised = scale is not None and scale.shape[0] > 0
     cdef const floating* s = NULL
     if weight is not None:
         s = &weight[0]
-    cdef const floating* x = &X[0, 0]
-    dtype = np.asarray(X).dtype
+    cdef const floating* x = &values[0, 0]
+    dtype = X.dtype
     cdef floating[::1] Z = np.empty(k * batch_size, dtype), R = np.empty(k * batch_size, dtype)
     cdef floating[::1] y = np.empty(targets * batch_size, dtype), sb = np.empty(batch_size, dtype)
     cdef floating[::1] work = np.empty(2 * batch_size, dtype)
     cdef floating[:, ::1] G = np.empty((k, p), dtype), old = np.empty((k, p), dtype)
+    # sparse rows want weights and gradients transposed: of one output they are
+    cdef bint by_column = layout.sparse and k > 1
     cdef floating[:, ::1] W = np.empty((k, p), dtype) if standardised else theta
+    cdef floating[:, ::1] transposed = np.empty((p, k), dtype) if by_column else G
     cdef double[::1] total = np.zeros(k)
     cdef double a, norm, bound
     cdef floating g, owed
@@ -222,15 +298,21 @@ def rule_epoch(
                     for j in range(d):
                         W[c, j] = theta[c, j] * scale[j]
                     W[c, d] = theta[c, d] - dot(d, &W[c, 0], &shift[0])
-            forward(x, &layout, &order[0], start, n, k, &W[0, 0], &Z[0])
+            if layout.sparse:
+                fetch_sparse(x, sizeof(floating), &layout, &order[0], start, n, rows)
+            if by_column:
+                transpose(k, p, &W[0, 0] if standardised else &theta[0, 0], &transposed[0, 0])
+            forward(x, &layout, &order[0], start, n, k, &transposed[0, 0] if by_column else &W[0, 0], &Z[0])
             gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
             loss_block(loss, &params[0], k, n, &Z[0], &y[0], n, &sb[0] if s != NULL else NULL,
                        &total[0], &R[0], <floating*> NULL, 0, &work[0])
             bound = max_slope[batch] if max_slope.shape[0] > 0 else 1e12
             for i in range(k * n):
                 R[i] = <floating> (max(-bound, min(bound, <double> R[i])) / n)
-            memset(&G[0, 0], 0, k * p * sizeof(floating))
-            backward(x, &layout, &order[0], start, n, k, &R[0], &G[0, 0])
+            memset(&transposed[0, 0], 0, k * p * sizeof(floating))
+            backward(x, &layout, &order[0], start, n, k, &R[0], &transposed[0, 0])
+            if by_column:
+                transpose(p, k, &transposed[0, 0], &G[0, 0])
             norm = 0
             for c in range(k):
                 if standardised:
@@ -273,6 +355,103 @@ def rule_epoch(
                 add_to_mean(k * p, <floating> 1, &theta[0, 0], &mean[0, 0], mean_count[0])
             start += n
             batch += 1
+    out = np.asarray(total)
+    if loss >= SOFTMAX_LOG_LOSS:
+        out[:] = out[0]
+    return out
+
+
+def scaled_epoch(
+    X, const floating[:, ::1] Y, const floating[::1] weight, floating[:, ::1] theta,
+    const Py_ssize_t[::1] order, Py_ssize_t batch_size, const double[::1] steps, int loss,
+    const double[::1] params, double l2, double l1, bint fit_intercept, const double[::1] scale,
+    const double[::1] max_slope, floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
+):
+    """Plain descent over sparse rows in scaled coordinates, in place; a row costs O(its entries).
+
+    The penalties act between two visits of a column as they would in continuous time: L2 as an exponential
+    decay, L1 as a truncation (Langford, Li & Zhang 2009), both for the sum of the steps since. The average
+    takes a column on its way from visit to visit at the middle of the two.
+
+    Parameters
+    ----------
+    theta : (k, d + 1)
+        The weight of column j is theta_j * scale_j.
+    max_slope : (n_batches,) or empty
+        Bound of the slope of a row's loss.
+
+    Returns
+    -------
+    total : ndarray of shape (k,)
+    """
+    cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
+    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j, p
+    cdef Layout layout = layout_of(X)
+    cdef const floating[:, :] values = values_of(X)
+    cdef const floating* x = &values[0, 0]
+    cdef const floating* s = NULL
+    if weight is not None:
+        s = &weight[0]
+    dtype = X.dtype
+    cdef floating[::1] Z = np.empty(k * batch_size, dtype), R = np.empty(k * batch_size, dtype)
+    cdef floating[::1] y = np.empty(targets * batch_size, dtype), sb = np.empty(batch_size, dtype)
+    cdef floating[::1] work = np.empty(2 * batch_size, dtype)
+    cdef bint averaged = first_averaged < steps.shape[0]
+    cdef double[:, ::1] sums = np.zeros((d if averaged else 1, k))
+    cdef double[:, ::1] visits = np.zeros((2, d))
+    cdef double[::1] total = np.zeros(k)
+    cdef double mean_count_before = mean_count[0], a, bound
+    cdef floating[:, ::1] weights = np.empty((d + 1, k), dtype)
+    cdef floating* v = &weights[0, 0]
+    cdef Penalties penalties = Penalties(k, l2, l1, 0, 0, &scale[0], &visits[0, 0], &visits[1, 0], NULL)
+    if averaged:
+        penalties.sums = &sums[0, 0]
+    with nogil:
+        for c in range(k):
+            for j in range(d):
+                v[j * k + c] = <floating> (theta[c, j] * scale[j])
+            v[d * k + c] = theta[c, d]
+        while start < rows:
+            n = min(batch_size, rows - start)
+            a = steps[batch]
+            fetch_sparse(x, sizeof(floating), &layout, &order[0], start, n, rows)
+            for i in range(start, start + n):
+                for p in range(layout.begin[order[i]], layout.begin[order[i] + 1]):
+                    if penalties.seen[layout.at[p]] < penalties.time:
+                        settle(&penalties, layout.at[p], v)
+            forward(x, &layout, &order[0], start, n, k, v, &Z[0])
+            gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
+            loss_block(loss, &params[0], k, n, &Z[0], &y[0], n, &sb[0] if s != NULL else NULL,
+                       &total[0], &R[0], <floating*> NULL, 0, &work[0])
+            bound = max_slope[batch] if max_slope.shape[0] > 0 else 1e12
+            for i in range(n):
+                for c in range(k):
+                    R[c * n + i] = <floating> (-a * max(-bound, min(bound, <double> R[c * n + i])) / n)
+                    if fit_intercept:
+                        v[d * k + c] += R[c * n + i]
+                for p in range(layout.begin[order[start + i]], layout.begin[order[start + i] + 1]):
+                    j = layout.at[p]
+                    for c in range(k):
+                        v[j * k + c] += <floating> (R[c * n + i] * x[p] * scale[j] * scale[j])
+            penalties.time += a
+            if batch >= first_averaged:
+                penalties.count += 1
+                mean_count[0] += 1
+                for c in range(k):
+                    mean[c, d] += <floating> ((v[d * k + c] - mean[c, d]) / mean_count[0])
+            start += n
+            batch += 1
+        for j in range(d):
+            settle(&penalties, j, v)
+            for c in range(k):
+                if scale[j] > 0:
+                    theta[c, j] = <floating> (v[j * k + c] / scale[j])
+                if averaged and scale[j] > 0:
+                    mean[c, j] = <floating> (
+                        (mean_count_before * mean[c, j] + sums[j, c] / scale[j]) / mean_count[0]
+                    )
+        for c in range(k):
+            theta[c, d] = v[d * k + c]
     out = np.asarray(total)
     if loss >= SOFTMAX_LOG_LOSS:
         out[:] = out[0]

@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memset
 
 from activations cimport activate, differentiate
 from products cimport product
+from rows cimport Layout, row_at
 from simd cimport axpy
 
 cdef extern from *:
@@ -38,6 +39,47 @@ cdef struct Shape:
     Py_ssize_t gradient, own, chunk, z, r, y, s, share, work
     int activation
     bint batch_norm, biases
+
+
+cdef struct Inputs:
+    # what enters the first layer: rows side by side, or sparse ones where they are
+    const void* dense
+    const void* sparse
+    const Layout* rows
+    const Py_ssize_t* order  # row i is order[first + i], or first + i where there is none
+    Py_ssize_t first
+    const double* scale  # of the columns of sparse rows, or NULL
+
+
+cdef inline void enter_sparse(
+    const Inputs* inputs, Py_ssize_t first, Py_ssize_t n, Py_ssize_t h, const floating* W, floating* Z,
+) noexcept nogil:
+    """Z (n, h) += X W for n rows of a batch."""
+    cdef Py_ssize_t i, p, j, row
+    cdef const floating* x = <const floating*> inputs.sparse
+    for i in range(n):
+        row = row_at(inputs.order, inputs.first + first + i)
+        for p in range(inputs.rows.begin[row], inputs.rows.begin[row + 1]):
+            j = inputs.rows.at[p]
+            axpy(h, <floating> (x[p] * (1 if inputs.scale == NULL else inputs.scale[j])), W + j * h, Z + i * h)
+
+
+cdef inline void gradient_of_sparse(
+    const Inputs* inputs, Py_ssize_t n, Py_ssize_t h, Py_ssize_t lo, Py_ssize_t hi, const floating* D,
+    floating* G,
+) noexcept nogil:
+    """Rows lo .. hi of G (d, h) += X^T D over the n rows of a batch."""
+    cdef Py_ssize_t i, p, j, row
+    cdef const floating* x = <const floating*> inputs.sparse
+    for i in range(n):
+        row = row_at(inputs.order, inputs.first + i)
+        for p in range(inputs.rows.begin[row], inputs.rows.begin[row + 1]):
+            j = inputs.rows.at[p]
+            if j >= hi:  # columns are sorted
+                break
+            if j >= lo:
+                axpy(h, <floating> (x[p] * (1 if inputs.scale == NULL else inputs.scale[j])), D + i * h,
+                     G + j * h)
 
 
 cdef inline void normalise(
@@ -102,15 +144,15 @@ cdef inline void normalise_back(
 
 
 cdef inline void forward(
-    Shape* net, const floating* theta, floating* running, const floating* inputs, floating* w,
+    Shape* net, const floating* theta, floating* running, const Inputs* inputs, floating* w,
     const floating* share, Py_ssize_t first, Py_ssize_t n, bint training, floating* Z,
 ) noexcept nogil:
-    """From inputs (n, d) to predictors Z (k, n), output-major as the losses want them.
+    """From rows first .. first + n of a batch to predictors Z (k, n), output-major as the losses want them.
 
-    The chunk's activations are kept as rows first .. first + n of the batch's.
+    Activations are kept as the same rows of the batch's.
     """
     cdef Py_ssize_t l, i, c, fan_in, h, last = net.layers - 1
-    cdef const floating* A = inputs
+    cdef const floating* A = <const floating*> inputs.dense + first * net.size[0]
     cdef const floating* W
     cdef const floating* b
     cdef floating* out
@@ -121,7 +163,10 @@ cdef inline void forward(
         out = w + net.a[l + 1] + first * h
         for i in range(n):
             memcpy(out + i * h, b, h * sizeof(floating))
-        product(False, False, n, h, fan_in, A, fan_in, W, h, True, out, h)
+        if l == 0 and inputs.rows.sparse:
+            enter_sparse(inputs, first, n, h, W, out)
+        else:
+            product(False, False, n, h, fan_in, A, fan_in, W, h, True, out, h)
         if net.batch_norm:
             normalise(net, l, b + h, running + net.running[l], w, share, n, training)
         activate(net.activation, n * h, <const floating*> out, out)
@@ -166,13 +211,13 @@ cdef inline Py_ssize_t begin_of_piece(Shape* net, Py_ssize_t l, Py_ssize_t piece
 
 
 cdef inline void gradient_of_piece(
-    Shape* net, Py_ssize_t l, Py_ssize_t piece, const floating* inputs, Py_ssize_t rows, bint add,
+    Shape* net, Py_ssize_t l, Py_ssize_t piece, const Inputs* inputs, Py_ssize_t rows, bint add,
     floating* w,
 ) noexcept nogil:
     """dW = A^T D for some rows of W, and with the last of them db; added to what is there if `add`."""
     cdef Py_ssize_t fan_in = net.size[l], h = net.size[l + 1], lo = begin_of_piece(net, l, piece)
     cdef Py_ssize_t hi = begin_of_piece(net, l, piece + 1), i, j, c, first, n
-    cdef const floating* A = <const floating*> (w + net.a[l]) if l > 0 else inputs
+    cdef const floating* A = <const floating*> (w + net.a[l]) if l > 0 else <const floating*> inputs.dense
     cdef const floating* D
     cdef floating* G = w + net.gradient + net.at[l]
     cdef floating* db = G + fan_in * h
@@ -181,7 +226,12 @@ cdef inline void gradient_of_piece(
         memset(db, 0, h * sizeof(floating))
     if l < net.layers - 1:
         D = w + net.d[l]
-        product(True, False, hi - lo, h, rows, A + lo, fan_in, D, h, add, G + lo * h, h)
+        if l == 0 and inputs.rows.sparse:
+            if not add:
+                memset(G + lo * h, 0, (hi - lo) * h * sizeof(floating))
+            gradient_of_sparse(inputs, rows, h, lo, hi, D, G)
+        else:
+            product(True, False, hi - lo, h, rows, A + lo, fan_in, D, h, add, G + lo * h, h)
         if with_bias and net.biases:
             for i in range(rows):
                 axpy(h, <floating> 1, D + i * h, db)

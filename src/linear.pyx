@@ -1,6 +1,6 @@
 """Full-batch kernels of linear models: the fused pass for loss and gradient, and second moments.
 
-In: X (m, d) float32 or float64; targets Y (k, m), one row per output (one row of labels for the
+In: X (m, d) float32 or float64, dense or sparse; targets Y (k, m), one row per output (one row of labels for the
 coupled losses); parameters theta (k, d + 1), each row the weights of an output and its intercept.
 Out: sums over rows, in double. Means, penalties and decisions are the caller's.
 
@@ -18,7 +18,7 @@ from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dsyrk
 
 from losses cimport LOSSES, N_LOSSES, SOFTMAX_BRIER_SCORE, SOFTMAX_LOG_LOSS, loss_block
-from rows cimport Layout, backward, forward, layout_of, rows_per_block
+from rows cimport Layout, backward, backward_sparse, forward, layout_of, rows_per_block, values_of
 
 cdef extern from *:
     """
@@ -39,10 +39,13 @@ cdef enum:
     MAX_CHUNKS = 16
     CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
     MIN_WORK_OF_THREADS = 2000000  # multiplications below which waking threads costs more than it saves
+    FEW = 8  # as seldom as that, entries of a row are multiplied one by one, not by BLAS
 
 
-cdef Py_ssize_t chunks_of(Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) noexcept nogil:
-    return max(1, min(MAX_CHUNKS, m * (d + 1) * k // CHUNK_WORK, m // 16))
+cdef Py_ssize_t chunks_of(X, Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) except -1:
+    """How many chunks with sums of their own, of a size that is small beside the work."""
+    chunks = max(1, min(MAX_CHUNKS, (X.size + m) * k // CHUNK_WORK, m // 16))
+    return max(1, min(chunks, X.size // (16 * (d + 1)))) if hasattr(X, "indptr") else chunks
 
 
 # ---------------------------------------------------------------------------------------------
@@ -57,10 +60,11 @@ cdef void pass_over_chunk(
     """Predict a block, differentiate the loss, add up its gradient, while the block is in cache."""
     cdef Py_ssize_t block = rows_per_block(layout, sizeof(floating)), size = k * (layout.d + 1)
     cdef floating* G = work
-    cdef floating* Z = G + size
+    cdef floating* Z = G + (0 if layout.sparse else size)
     cdef floating* R = Z + k * block
     cdef floating* scratch = R + k * block
     cdef Py_ssize_t first = start, n = block, j
+    memset(gradient, 0, size * sizeof(double))
     if layout.by_columns:  # the first block ends where a cache line does, and so do the others
         n -= (<size_t> (X + start) // sizeof(floating)) % (64 // sizeof(floating))
     while first < stop:
@@ -68,10 +72,13 @@ cdef void pass_over_chunk(
         forward(X, layout, NULL, first, n, k, W, Z)
         loss_block(loss, params, k, n, Z, Y + first, m, weight + first if weight != NULL else NULL,
                    total, R, H + first if H != NULL else NULL, m, scratch)
-        memset(G, 0, size * sizeof(floating))
-        backward(X, layout, NULL, first, n, k, R, G, min(block, stop - first - n))
-        for j in range(size):
-            gradient[j] += G[j]
+        if layout.sparse:  # no block is worth a look at every weight
+            backward_sparse(X, layout, NULL, first, n, k, <const floating*> R, gradient)
+        else:
+            memset(G, 0, size * sizeof(floating))
+            backward(X, layout, NULL, first, n, k, R, G, min(block, stop - first - n))
+            for j in range(size):
+                gradient[j] += G[j]
         first += n
         n = block
 
@@ -84,26 +91,31 @@ cdef class Pass:
     cdef double[:, ::1] totals
     cdef double[:, :, ::1] gradients
     cdef object work, W
+    cdef Py_ssize_t multiplications
 
     def __init__(self, X, Py_ssize_t k):
         self.m, self.d = X.shape
         self.k = k
         self.layout = layout_of(X)
-        self.chunks = chunks_of(self.m, self.d, k)
+        self.chunks = chunks_of(X, self.m, self.d, k)
+        self.multiplications = k * (X.size + self.m)
         self.totals = np.empty((self.chunks, k))
-        self.gradients = np.empty((self.chunks, k, self.d + 1))
+        shape = (self.d + 1, k) if self.layout.sparse else (k, self.d + 1)  # see rows.pxd
+        self.gradients = np.empty((self.chunks, *shape))
         block = rows_per_block(&self.layout, X.itemsize)
-        self.work = np.empty((self.chunks, k * (self.d + 1) + 2 * k * block + 2 * block), X.dtype)
-        self.W = np.empty((k, self.d + 1), X.dtype)
+        size = 0 if self.layout.sparse else k * (self.d + 1)
+        self.work = np.empty((self.chunks, size + 2 * k * block + 2 * block), X.dtype)
+        self.W = np.empty(shape, X.dtype)
 
-    def run(self, const floating[:, :] X, const floating[:, ::1] Y, const floating[::1] weight,
+    def run(self, X, const floating[:, ::1] Y, const floating[::1] weight,
             const double[:, ::1] theta, int loss, const double[::1] params, int n_threads,
             floating[:, ::1] curvature=None):
         """Sum of weight * loss per output, and its gradient.
 
         Parameters
         ----------
-        X : (m, d); Y : (k, m) or (1, m) of labels; weight : (m,) or None; theta : (k, d + 1)
+        X : (m, d), that of the buffers; Y : (k, m) or (1, m) of labels; weight : (m,) or None
+        theta : (k, d + 1)
         curvature : (k, m) or None
             Receives weight * second derivative of every row.
 
@@ -112,22 +124,22 @@ cdef class Pass:
         total : ndarray of shape (k,); one number repeated for the coupled losses
         gradient : ndarray of shape (k, d + 1)
         """
-        cdef Py_ssize_t c, size = self.k * (self.d + 1), chunks = self.chunks, m = self.m, k = self.k
+        cdef Py_ssize_t c, chunks = self.chunks, m = self.m, k = self.k
         cdef floating[:, ::1] work = self.work, W = self.W
-        cdef Layout layout = self.layout
+        cdef Layout layout = layout_of(X)
+        cdef const floating[:, :] values = values_of(X)
         cdef double[:, ::1] totals = self.totals
         cdef double[:, :, ::1] gradients = self.gradients
-        cdef const floating* x = &X[0, 0]
+        cdef const floating* x = &values[0, 0]
         cdef const floating* s = NULL
         cdef floating* H = NULL
         if weight is not None:
             s = &weight[0]
         if curvature is not None:
             H = &curvature[0, 0]
-        self.W[...] = theta
+        self.W[...] = np.transpose(theta) if layout.sparse else theta
         totals[...] = 0
-        gradients[...] = 0
-        if m * size < MIN_WORK_OF_THREADS:
+        if self.multiplications < MIN_WORK_OF_THREADS:
             n_threads = 1
         with nogil:
             for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
@@ -140,7 +152,7 @@ cdef class Pass:
             total, gradient = np.add.reduce(totals, axis=0), np.add.reduce(gradients, axis=0)
         if loss >= SOFTMAX_LOG_LOSS:
             total[:] = total[0]
-        return total, gradient
+        return total, np.ascontiguousarray(gradient.T) if layout.sparse else gradient
 
 
 # ---------------------------------------------------------------------------------------------
@@ -152,7 +164,13 @@ cdef void copy_rows(const floating* X, Layout* layout, Py_ssize_t first, Py_ssiz
     """B[i] = x_i - shift, a block of rows in double."""
     cdef Py_ssize_t i, j, d = layout.d
     cdef const floating* x
-    if layout.by_columns:
+    if layout.sparse:
+        for i in range(n):
+            for j in range(d):
+                B[i * d + j] = -shift[j]
+            for j in range(layout.begin[first + i], layout.begin[first + i + 1]):
+                B[i * d + layout.at[j]] += X[j]
+    elif layout.by_columns:
         for j in range(d):
             x = X + j * layout.ld + first
             for i in range(n):
@@ -192,8 +210,27 @@ cdef void gram_of_chunk(
             dsyrk(upper, plain, &p, &rows, &one, B, &p, &one, A, &p)
 
 
-def weighted_gram(const floating[:, :] X, const double[::1] h, const double[::1] shift,
-                  int n_threads):
+cdef void gram_of_few(
+    const floating* X, Layout* layout, const double* h, Py_ssize_t start, Py_ssize_t stop, double* A,
+) noexcept nogil:
+    """A += sum_i h_i (x_i, 1) (x_i, 1)^T entry by entry, for rows with few of them; as `gram_of_chunk`."""
+    cdef Py_ssize_t i, p, q, lo, hi, d = layout.d
+    cdef double hx
+    cdef double* a
+    for i in range(start, stop):
+        if not h[i] > 0:
+            continue
+        lo, hi = layout.begin[i], layout.begin[i + 1]
+        for p in range(lo, hi):
+            hx = h[i] * X[p]
+            a = A + layout.at[p] * (d + 1)
+            for q in range(lo, p + 1):  # columns are sorted
+                a[layout.at[q]] += hx * X[q]
+            A[d * (d + 1) + layout.at[p]] += hx
+        A[d * (d + 1) + d] += h[i]
+
+
+def weighted_gram(X, const double[::1] h, const double[::1] shift, int n_threads):
     """sum_i h_i (x_i - shift, 1)(x_i - shift, 1)^T, in double; rows with h_i = 0 cost nothing.
 
     The caller keeps BLAS on one thread, as the threads here are our own.
@@ -202,26 +239,43 @@ def weighted_gram(const floating[:, :] X, const double[::1] h, const double[::1]
     -------
     gram : ndarray of shape (d + 1, d + 1)
     """
+    if X.dtype == np.float32:
+        return gram_of_rows[float](values_of(X), X, h, shift, n_threads)
+    return gram_of_rows[double](values_of(X), X, h, shift, n_threads)
+
+
+cdef gram_of_rows(const floating[:, :] values, X, const double[::1] h, const double[::1] shift,
+                  int n_threads):
     cdef Layout layout = layout_of(X)
     cdef Py_ssize_t m = X.shape[0], p = X.shape[1] + 1, c, chunks = 1
+    # a scattered multiplication costs what BLAS takes for some dozens
+    cdef bint few = layout.sparse and FEW * X.size < m * p
     if m * p * p > 1000000:  # as many d^2 buffers as are small beside X, two at least
-        chunks = max(2, min(8, m // (20 * p)))
-    cdef Py_ssize_t block = max(16, min(512, 524288 // (8 * p)))
+        chunks = max(2, min(8, (X.size // p if layout.sparse else m) // (20 * p)))
+    cdef Py_ssize_t block = 1 if few else max(16, min(512, 524288 // (8 * p)))
     cdef double[:, ::1] B = np.empty((chunks, block * p))
     cdef double[:, :, ::1] A = np.zeros((chunks, p, p))
-    cdef const floating* x = &X[0, 0]
+    cdef const floating* x = &values[0, 0]
     if n_threads > chunks:
         n_threads = chunks
     with nogil:
         for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
-            gram_of_chunk(x, &layout, &h[0], &shift[0], c * m // chunks, (c + 1) * m // chunks,
-                          block, &B[c, 0], &A[c, 0, 0])
+            if few:
+                gram_of_few(x, &layout, &h[0], c * m // chunks, (c + 1) * m // chunks, &A[c, 0, 0])
+            else:
+                gram_of_chunk(x, &layout, &h[0], &shift[0], c * m // chunks, (c + 1) * m // chunks,
+                              block, &B[c, 0], &A[c, 0, 0])
     gram = np.asarray(A[0])
     for c in range(1, chunks):
         gram += A[c]
     lower = np.tril(gram, -1)
     gram = np.tril(gram)
     gram += lower.T
+    if few and np.any(shift):  # (x - shift)(x - shift)^T from x x^T and the sums of x, the last row
+        s = np.append(shift, 0.0)
+        sums = np.outer(gram[p - 1] - gram[p - 1, p - 1] / 2 * s, s)
+        gram -= sums
+        gram -= sums.T
     return gram
 
 
@@ -231,6 +285,9 @@ cdef void moments_of_chunk(
 ) noexcept nogil:
     cdef Py_ssize_t first = start, n, i, j, d = layout.d
     cdef double s, b
+    if layout.sparse:
+        moments_of_few(X, layout, weight, shift, start, stop, B, S1, S2)
+        return
     while first < stop:
         n = min(block, stop - first)
         copy_rows(X, layout, first, n, shift, B)
@@ -243,44 +300,95 @@ cdef void moments_of_chunk(
         first += n
 
 
-def column_moments(const floating[:, :] X, const floating[::1] weight, int n_threads):
+cdef void moments_of_few(
+    const floating* X, Layout* layout, const floating* weight, const double* shift,
+    Py_ssize_t start, Py_ssize_t stop, double* stored, double* S1, double* S2,
+) noexcept nogil:
+    """The same from the entries that are stored; all others are zero.
+
+    A column that is stored everywhere gets nothing of theirs: its weights add up in the same order.
+    """
+    cdef Py_ssize_t i, j, p, d = layout.d
+    cdef double s, b, total = 0
+    memset(stored, 0, d * sizeof(double))
+    for i in range(start, stop):
+        s = 1.0 if weight == NULL else weight[i]
+        total += s
+        for p in range(layout.begin[i], layout.begin[i + 1]):
+            j = layout.at[p]
+            b = <double> X[p] - shift[j]
+            stored[j] += s
+            S1[j] += s * b
+            S2[j] += s * b * b
+    for j in range(d):
+        b = shift[j]
+        S1[j] -= (total - stored[j]) * b
+        S2[j] += (total - stored[j]) * b * b
+
+
+def column_moments(X, weight, int n_threads):
     """Weighted sums of x - x_0 and (x - x_0)^2 down the columns, x_0 being the first row.
 
     Returns
     -------
-    first, second : ndarrays of shape (d,)
+    start, first, second : ndarrays of shape (d,)
     """
+    if X.dtype == np.float32:
+        return moments_of_rows[float](values_of(X), X, weight, n_threads)
+    return moments_of_rows[double](values_of(X), X, weight, n_threads)
+
+
+cdef moments_of_rows(const floating[:, :] values, X, const floating[::1] weight, int n_threads):
     cdef Layout layout = layout_of(X)
-    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], c, chunks = chunks_of(m, d, 1)
-    cdef Py_ssize_t block = rows_per_block(&layout, 8)
-    cdef double[::1] shift = np.array(X[0], dtype=np.float64)
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], c, chunks = chunks_of(X, m, d, 1)
+    cdef Py_ssize_t block = 1 if layout.sparse else rows_per_block(&layout, 8)
+    cdef double[::1] shift = np.empty(d), zero = np.zeros(d)
     cdef double[:, ::1] B = np.empty((chunks, block * d))
     cdef double[:, :, ::1] S = np.zeros((chunks, 2, d))
-    cdef const floating* x = &X[0, 0]
+    cdef const floating* x = &values[0, 0]
     cdef const floating* s = NULL
     if weight is not None:
         s = &weight[0]
     if n_threads > chunks:
         n_threads = chunks
+    copy_rows(x, &layout, 0, 1, &zero[0], &shift[0])
     with nogil:
         for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
             moments_of_chunk(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
                              &B[c, 0], block, &S[c, 0, 0], &S[c, 1, 0])
     first, second = np.add.reduce(S, axis=0)
-    return first, second
+    return np.asarray(shift), first, second
 
 
-def row_norms(const floating[:, :] X, const double[::1] shift, const double[::1] scale):
+def row_norms(X, const double[::1] shift, const double[::1] scale):
     """Squared lengths of (x_i - shift) * scale, shape (m,)."""
+    if X.dtype == np.float32:
+        return norms_of_rows[float](values_of(X), X, shift, scale)
+    return norms_of_rows[double](values_of(X), X, shift, scale)
+
+
+cdef norms_of_rows(const floating[:, :] values, X, const double[::1] shift, const double[::1] scale):
     cdef Layout layout = layout_of(X)
-    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], i, j, n, first = 0
-    cdef Py_ssize_t block = rows_per_block(&layout, 8)
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], i, j, n, p, first = 0
+    cdef Py_ssize_t block = 0 if layout.sparse else rows_per_block(&layout, 8)
     cdef double[::1] out = np.empty(m), B = np.empty(block * d)
-    cdef double b
+    cdef double b, empty = 0
+    cdef const floating* x = &values[0, 0]
     with nogil:
+        if layout.sparse:
+            for j in range(d):
+                b = shift[j] * scale[j]
+                empty += b * b
+            for i in range(m):
+                out[i] = empty
+                for p in range(layout.begin[i], layout.begin[i + 1]):
+                    j = layout.at[p]
+                    b = scale[j]
+                    out[i] += (x[p] - 2 * shift[j]) * x[p] * b * b
+            first = m
         while first < m:
             n = min(block, m - first)
-            copy_rows(&X[0, 0], &layout, first, n, &shift[0], &B[0])
+            copy_rows(x, &layout, first, n, &shift[0], &B[0])
             for i in range(n):
                 out[first + i] = 0
                 for j in range(d):

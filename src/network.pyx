@@ -1,6 +1,6 @@
 """Networks of dense layers: a batch forward and backward, and epochs of batches.
 
-In: X (m, d) with contiguous rows, targets Y (targets, m) as for linear models, and all parameters in one
+In: X (m, d) with contiguous rows or sparse, targets Y (targets, m) as for linear models, and all parameters in one
 array theta (p,), changed in place. Layer l maps size[l] numbers to size[l + 1]; its part of theta is W
 (size[l], size[l + 1]) and b, followed by scale and shift of the batch normalisation where there is one.
 Behind the parameters lie the running means and variances, which predictions use. An epoch knows no
@@ -21,9 +21,9 @@ from libc.math cimport sqrt
 from libc.string cimport memcpy
 
 from activations cimport ACTIVATIONS, N_ACTIVATIONS
-from layers cimport Shape, backward, begin_of_piece, forward, gradient_of_piece
+from layers cimport Inputs, Shape, backward, begin_of_piece, forward, gradient_of_piece
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
-from rows cimport fetch
+from rows cimport Layout, fetch, layout_of, values_of
 from simd cimport axpy, dot
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
@@ -79,7 +79,7 @@ cdef void pass_chunk(
     Shape* net, const floating* X, const floating* Y, Py_ssize_t targets, Py_ssize_t m,
     const floating* weight, const Py_ssize_t* order, const floating* theta, floating* running,
     Coordinates* coordinates, int loss, const double* params, double factor, bint training,
-    bint in_place, Py_ssize_t c, Py_ssize_t rows, double* total, floating* w,
+    const Inputs* inputs, Py_ssize_t c, Py_ssize_t rows, double* total, floating* w,
 ) noexcept nogil:
     """Chunk c of a batch: total += its losses; in training, R and D with respect to factor * losses."""
     cdef Py_ssize_t first = c * rows // net.chunks, n = (c + 1) * rows // net.chunks - first, i, j
@@ -89,11 +89,10 @@ cdef void pass_chunk(
     cdef floating* R = own + net.r
     cdef floating* s = own + net.s
     cdef floating* share = own + net.share
-    cdef const floating* inputs = X + order[0] * d if in_place else <const floating*> (w + net.a[0])
     cdef double of_output, slope, sum_ = 0
     if n == 0:
         return
-    if not in_place:
+    if inputs.dense == w + net.a[0]:
         copy_rows(X, d, order + first, n, coordinates, w + net.a[0] + first * d)
     gather(Y, targets, m, weight, order + first, n, own + net.y, s)
     if net.batch_norm:
@@ -102,7 +101,7 @@ cdef void pass_chunk(
                 sum_ += s[i]
         for i in range(n):
             share[i] = <floating> (s[i] / sum_ if sum_ > 0 else 1.0 / n)
-    forward(net, theta, running, inputs + first * d, w, <const floating*> share, first, n, training, Z)
+    forward(net, theta, running, inputs, w, <const floating*> share, first, n, training, Z)
     if coordinates.out_scale != NULL:
         for j in range(k):
             for i in range(n):
@@ -196,7 +195,7 @@ cdef void finish_piece(
 # ---------------------------------------------------------------------------------------------
 
 cdef void pass_batch(
-    Shape* net, const floating* X, const floating* Y, Py_ssize_t targets, Py_ssize_t m,
+    Shape* net, const floating* X, const Layout* layout, const floating* Y, Py_ssize_t targets, Py_ssize_t m,
     const floating* weight, const Py_ssize_t* order, Py_ssize_t rows, floating* theta,
     Coordinates* coordinates, int loss, const double* params, double factor, bint training,
     double* total, floating* w, Update* update, const floating* scale, floating* state,
@@ -204,27 +203,30 @@ cdef void pass_batch(
 ) noexcept nogil:
     """total (chunks, k) += losses of a batch; in training its gradient, and the update if one is given."""
     cdef Py_ssize_t first = 0, n, c, piece, pieces = 0, l
-    cdef const floating* inputs
-    cdef bint in_place, threads = net.chunks > 1 and n_threads > 1
+    cdef Inputs inputs = Inputs(NULL, X, layout, order, 0, coordinates.scale)
+    cdef bint threads = net.chunks > 1 and n_threads > 1
     for l in range(net.layers):
         pieces += net.pieces[l]
     while first < rows:
         n = min(net.block, rows - first)
-        in_place = coordinates.scale == NULL and neighbours(order + first, n)
-        inputs = X + order[first] * net.size[0] if in_place else <const floating*> (w + net.a[0])
+        inputs.first = first
+        if not layout.sparse:
+            inputs.dense = w + net.a[0]
+            if coordinates.scale == NULL and neighbours(order + first, n):
+                inputs.dense = X + order[first] * net.size[0]
         for c in prange(net.chunks, schedule="static", num_threads=n_threads, use_threads_if=threads):
             pass_chunk(net, X, Y, targets, m, weight, order + first, <const floating*> theta, theta,
-                       coordinates, loss, params, factor, training, in_place, c, n, total + c * net.k, w)
+                       coordinates, loss, params, factor, training, &inputs, c, n, total + c * net.k, w)
         if training:
             for piece in prange(pieces, schedule="static", chunksize=1, num_threads=n_threads,
                                 use_threads_if=threads):
-                weigh_piece(net, piece, inputs, n, first > 0, first + n == rows, w, update, theta,
+                weigh_piece(net, piece, &inputs, n, first > 0, first + n == rows, w, update, theta,
                             scale, state)
         first += n
 
 
 cdef void weigh_piece(
-    Shape* net, Py_ssize_t piece, const floating* inputs, Py_ssize_t n, bint add, bint complete,
+    Shape* net, Py_ssize_t piece, const Inputs* inputs, Py_ssize_t n, bint add, bint complete,
     floating* w, Update* update, floating* theta, const floating* scale, floating* state,
 ) noexcept nogil:
     cdef Py_ssize_t l = 0
@@ -278,6 +280,8 @@ cdef class Network:
     batch_size : int
         Rows of the largest batch.
     dtype : float32 or float64
+    sparse : bool
+        Whether rows come sparse: then they need no room side by side.
     """
 
     cdef readonly Py_ssize_t chunks, n_parameters, n_total
@@ -286,7 +290,8 @@ cdef class Network:
     cdef object work
 
     @cython.wraparound(True)
-    def __init__(self, sizes, activation, bint batch_norm, bint biases, Py_ssize_t batch_size, dtype):
+    def __init__(self, sizes, activation, bint batch_norm, bint biases, Py_ssize_t batch_size, dtype,
+                 bint sparse=False):
         layers, k = len(sizes) - 1, sizes[-1]
         hidden = list(sizes[1:-1])
         lengths = [(sizes[l] + 1) * sizes[l + 1] for l in range(layers)]
@@ -316,7 +321,8 @@ cdef class Network:
             return ends[-2]
 
         self.shape.gradient = room(self.n_parameters)
-        self.a_ = np.array([room(block * h) for h in sizes[:-1]], dtype=np.intp)
+        entering = [0 if sparse else sizes[0], *hidden]
+        self.a_ = np.array([room(block * h) for h in entering], dtype=np.intp)
         self.d_ = np.array([room(block * h) for h in hidden] + [0], dtype=np.intp)
         kept = hidden if batch_norm else []
         self.hat_ = np.array([room(block * h) for h in kept] + [0], dtype=np.intp)
@@ -338,7 +344,7 @@ cdef class Network:
         self.shape.batch_norm, self.shape.biases = batch_norm, biases
 
     def epoch(
-        self, const floating[:, ::1] X, const floating[:, ::1] Y, const floating[::1] weight,
+        self, X, const floating[:, ::1] Y, const floating[::1] weight,
         floating[::1] theta, const Py_ssize_t[::1] order, Py_ssize_t batch_size,
         const double[::1] steps, int loss, const double[::1] params, double unit, coordinates,
         const floating[::1] penalised, double l2, double l1, int rule, hyper, floating[:, ::1] state,
@@ -354,7 +360,8 @@ cdef class Network:
         unit : float
             In which the loss is measured: its gradient is divided by it.
         coordinates : tuple of four arrays of shapes (d,), (d,), (k,), (k,), or None
-            Columns are seen as (x - shift) * scale, predictors as z * out_scale + out_shift.
+            Columns are seen as (x - shift) * scale, of sparse rows as x * scale; predictors as
+            z * out_scale + out_shift.
         penalised : (n_total,) or None
             Scale of each weight under the penalty; None for one.
         state : (slots, n_total)
@@ -369,6 +376,8 @@ cdef class Network:
         """
         cdef Py_ssize_t rows = order.shape[0], start = 0, batch = 0, n
         cdef Shape* net = &self.shape
+        cdef Layout layout = layout_of(X)
+        cdef const floating[:, :] values = values_of(X)
         cdef Update update
         cdef bint apart
         cdef Coordinates seen = Coordinates(NULL, NULL, NULL, NULL)
@@ -394,8 +403,8 @@ cdef class Network:
                 update.a = steps[batch]
                 update.t += 1
                 apart = clip_norm > 0 or start + n == rows
-                pass_batch(net, &X[0, 0], &Y[0, 0], Y.shape[0], X.shape[0], s, &order[start], n, &theta[0],
-                           &seen, loss, &params[0], 1.0 / (n * unit), True, &totals[0, 0], w,
+                pass_batch(net, &values[0, 0], &layout, &Y[0, 0], Y.shape[0], Y.shape[1], s, &order[start],
+                           n, &theta[0], &seen, loss, &params[0], 1.0 / (n * unit), True, &totals[0, 0], w,
                            NULL if apart else &update, scales, state_, n_threads)
                 if apart:
                     update_apart(net, &update, clip_norm, &theta[0], scales, w + net.gradient,
@@ -408,7 +417,7 @@ cdef class Network:
         return sums(totals, loss)
 
     def evaluate(
-        self, const floating[:, ::1] X, const floating[:, ::1] Y, const floating[::1] weight,
+        self, X, const floating[:, ::1] Y, const floating[::1] weight,
         floating[::1] theta, const Py_ssize_t[::1] order, int loss, const double[::1] params,
         coordinates, bint training, int n_threads,
     ):
@@ -423,6 +432,8 @@ cdef class Network:
         gradient : ndarray of shape (n_parameters,), or None
         """
         cdef Shape* net = &self.shape
+        cdef Layout layout = layout_of(X)
+        cdef const floating[:, :] values = values_of(X)
         cdef Coordinates seen = Coordinates(NULL, NULL, NULL, NULL)
         cdef const double[::1] shift, scale, out_shift, out_scale
         cdef floating[::1] work = self.work
@@ -434,39 +445,44 @@ cdef class Network:
             shift, scale, out_shift, out_scale = coordinates
             seen = Coordinates(&shift[0], &scale[0], &out_shift[0], &out_scale[0])
         with nogil:
-            pass_batch(net, &X[0, 0], &Y[0, 0], Y.shape[0], X.shape[0], s, &order[0], order.shape[0],
-                       &theta[0], &seen, loss, &params[0], 1.0, training, &totals[0, 0], &work[0], NULL,
+            pass_batch(net, &values[0, 0], &layout, &Y[0, 0], Y.shape[0], Y.shape[1], s, &order[0],
+                       order.shape[0], &theta[0], &seen, loss, &params[0], 1.0, training, &totals[0, 0], &work[0], NULL,
                        <const floating*> NULL, <floating*> NULL, n_threads)
         gradient = np.array(self.work[: self.n_parameters]) if training else None
         return sums(totals, loss), gradient
 
-    def predict(self, const floating[:, ::1] X, floating[::1] theta, int n_threads):
+    def predict(self, X, floating[::1] theta, int n_threads):
         """Predictors of the rows of X by the running statistics, ndarray of shape (m, k)."""
         cdef Py_ssize_t m = X.shape[0], first = 0, n, c
         cdef Shape* net = &self.shape
+        cdef Layout layout = layout_of(X)
+        cdef const floating[:, :] values = values_of(X)
+        cdef Inputs inputs = Inputs(NULL, &values[0, 0], &layout, NULL, 0, NULL)
         cdef floating[::1] work = self.work
         out = np.empty((m, self.shape.k), self.work.dtype)
         cdef floating[:, ::1] Z = out
         with nogil:
             while first < m:
                 n = min(net.block, m - first)
+                inputs.first = first
+                if not layout.sparse:
+                    inputs.dense = &values[first, 0]
                 for c in prange(net.chunks, schedule="static", num_threads=n_threads,
                                 use_threads_if=net.chunks > 1 and n_threads > 1):
-                    predict_chunk(net, &X[first, 0], &theta[0], c, n, &work[0], &Z[first, 0])
+                    predict_chunk(net, &inputs, &theta[0], c, n, &work[0], &Z[first, 0])
                 first += n
         return out
 
 
 cdef void predict_chunk(
-    Shape* net, const floating* X, floating* theta, Py_ssize_t c, Py_ssize_t rows, floating* w,
+    Shape* net, const Inputs* inputs, floating* theta, Py_ssize_t c, Py_ssize_t rows, floating* w,
     floating* out,
 ) noexcept nogil:
     cdef Py_ssize_t first = c * rows // net.chunks, n = (c + 1) * rows // net.chunks - first, i, j
     cdef floating* Z = w + net.own + c * net.chunk + net.z
     if n == 0:
         return
-    forward(net, <const floating*> theta, theta, X + first * net.size[0], w, <const floating*> NULL, first,
-            n, False, Z)
+    forward(net, <const floating*> theta, theta, inputs, w, <const floating*> NULL, first, n, False, Z)
     for i in range(n):
         for j in range(net.k):
             out[(first + i) * net.k + j] = Z[j * n + i]

@@ -1,32 +1,56 @@
 """Rows of X seen through two products, whatever their layout: Z = X W^T + b and G += R^T X.
 
 Everything that reads X does it here. A block of n rows is either consecutive or picked by `order`.
-X is dense with its rows or its columns contiguous, `ld` apart (C or Fortran order); sparse rows are
-to join as a third layout. W and G hold one row per output, its last number the intercept's.
-Z and R are output-major: row i of output c is Z[c * n + i].
+X is dense with its rows or its columns contiguous (C or Fortran order), or sparse (CSR): see rows.h.
+W and G hold one row per output, its last number the intercept's. Of sparse rows they are transposed,
+(d + 1, k): an entry of X meets the weights of all outputs side by side. Z and R are output-major: row i of
+output c is Z[c * n + i].
 """
 
 from cython cimport floating
+from libc.stdint cimport int32_t
 
 cdef extern from *:
     void prefetch "__builtin_prefetch"(const void* address, int write, int locality) noexcept nogil
 
-from simd cimport axpy, axpy4, dot, dot4
+from simd cimport (
+    STRIP, axpy, axpy4, dot, dot4, sparse_axpy, sparse_dot, sparse_dots, sparse_outer, sum_type,
+)
 
+cdef extern from "rows.h" nogil:
+    ctypedef struct Layout "layout":
+        Py_ssize_t d
+        Py_ssize_t ld
+        bint by_columns
+        bint sparse
+        const Py_ssize_t* begin
+        const int32_t* at
+    void fetch_sparse(const void* X, size_t itemsize, const Layout* rows, const Py_ssize_t* order,
+                      Py_ssize_t first, Py_ssize_t n, Py_ssize_t end) noexcept
 
-cdef struct Layout:
-    Py_ssize_t d            # columns of X
-    Py_ssize_t ld           # distance of neighbouring rows, or columns if by_columns
-    bint by_columns         # Fortran order
+cdef inline values_of(X):
+    """The numbers of X as a matrix: X itself, or those of sparse rows, one after the other."""
+    return X.data[None] if hasattr(X, "indptr") else X
 
 
 cdef inline Layout layout_of(X) except *:
-    """How X lies in memory; a copy is never made, so neither rows nor columns may be strided."""
+    """How X lies in memory; a copy is never made, so neither rows nor columns may be strided.
+
+    X : ndarray of shape (m, d), or `fastgd._sparse.SparseRows`; it must outlive the layout
+    """
     cdef Layout layout
-    cdef Py_ssize_t itemsize = X.itemsize
+    cdef const Py_ssize_t[::1] begin
+    cdef const int32_t[::1] at
+    cdef Py_ssize_t itemsize
     m, layout.d = X.shape
+    layout.ld, layout.by_columns, layout.sparse = 0, False, hasattr(X, "indptr")
+    layout.begin, layout.at = NULL, NULL
+    if layout.sparse:
+        begin, at = X.indptr, X.indices
+        layout.begin, layout.at = &begin[0], &at[0]
+        return layout
+    itemsize = X.itemsize
     if X.strides[1] == itemsize or layout.d == 1:
-        layout.by_columns = False
         layout.ld = X.strides[0] // itemsize
     elif X.strides[0] == itemsize or m == 1:
         layout.by_columns = True
@@ -39,6 +63,8 @@ cdef inline Layout layout_of(X) except *:
 cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexcept nogil:
     """As many rows as a second-level cache holds comfortably beside W, G and the next block."""
     cdef Py_ssize_t d = max(layout.d, 1)
+    if layout.sparse:
+        return 2048  # W and G hardly fit into a cache both: neither is to drive the other out too often
     if layout.by_columns:  # a strip of each column: some cache lines long, yet all of them in cache
         return (256 if d > 512 else max(512, 40960 // d)) // itemsize // 4 * 4
     return min(256, max(8, 131072 // (d * itemsize))) // 4 * 4
@@ -50,6 +76,63 @@ cdef inline void fetch(const floating* x, Py_ssize_t n) noexcept nogil:
     while i < n:
         prefetch(x + i, 0, 2)
         i += 8 if floating is double else 16
+
+
+cdef inline Py_ssize_t row_at(const Py_ssize_t* order, Py_ssize_t i) noexcept nogil:
+    return order[i] if order != NULL else i
+
+
+cdef inline void forward_sparse(
+    const floating* X, Layout* layout, const Py_ssize_t* order, Py_ssize_t first, Py_ssize_t n,
+    Py_ssize_t k, const floating* W, floating* Z,
+) noexcept nogil:
+    """`forward` of sparse rows."""
+    cdef Py_ssize_t c, i, lo, hi, start, width, d = layout.d
+    cdef floating strip[8]  # STRIP
+    for i in range(n):
+        lo = row_at(order, first + i)
+        hi, lo = layout.begin[lo + 1], layout.begin[lo]
+        if k == 1:
+            Z[i] = sparse_dot(hi - lo, X + lo, layout.at + lo, W) + W[d]
+            continue
+        start = 0
+        while start < k:
+            width = min(STRIP, k - start)
+            for c in range(width):
+                strip[c] = W[d * k + start + c]
+            sparse_dots(width, hi - lo, X + lo, layout.at + lo, W + start, k, strip)
+            for c in range(width):
+                Z[(start + c) * n + i] = strip[c]
+            start += width
+
+
+cdef inline void backward_sparse(
+    const floating* X, Layout* layout, const Py_ssize_t* order, Py_ssize_t first, Py_ssize_t n,
+    Py_ssize_t k, const floating* R, sum_type* G,
+) noexcept nogil:
+    """`backward` of sparse rows; G may be in double where X is not."""
+    cdef Py_ssize_t c, i, lo, hi, start, width, d = layout.d
+    cdef floating strip[8]  # STRIP
+    for i in range(n):
+        lo = row_at(order, first + i)
+        hi, lo = layout.begin[lo + 1], layout.begin[lo]
+        if k == 1:
+            G[d] += R[i]
+            if R[i] == 0:
+                continue
+            if sum_type is floating:
+                sparse_axpy(hi - lo, R[i], X + lo, layout.at + lo, G)
+            else:
+                sparse_outer(1, hi - lo, X + lo, layout.at + lo, R + i, 1, G)
+            continue
+        start = 0
+        while start < k:
+            width = min(STRIP, k - start)
+            for c in range(width):
+                strip[c] = R[(start + c) * n + i]
+                G[d * k + start + c] += strip[c]
+            sparse_outer(width, hi - lo, X + lo, layout.at + lo, <const floating*> strip, k, G + start)
+            start += width
 
 
 cdef inline void forward(
@@ -64,6 +147,9 @@ cdef inline void forward(
     cdef const floating* x3
     cdef const floating* w
     cdef floating b
+    if layout.sparse:
+        forward_sparse(X, layout, order, first, n, k, W, Z)
+        return
     if layout.by_columns:
         for c in range(k):
             w = W + c * (d + 1)
@@ -118,6 +204,9 @@ cdef inline void backward(
     cdef const floating* x3
     cdef floating part[4]
     cdef floating* g
+    if layout.sparse:
+        backward_sparse(X, layout, order, first, n, k, R, G)
+        return
     for c in range(k):
         g = G + c * (d + 1) + d
         for i in range(n):

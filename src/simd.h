@@ -1,4 +1,4 @@
-/* The four inner loops on which every kernel stands: dot and axpy, for one row and for four.
+/* The inner loops on which every kernel stands: dot and axpy, for one row, for four, and for a sparse one.
  *
  * Strict IEEE rules forbid a compiler to reorder a sum, so the lanes are written out with the
  * vector extension of gcc and clang; nothing here needs -ffast-math. A pass of four rows loads
@@ -7,6 +7,7 @@
 #ifndef FASTGD_SIMD_H
 #define FASTGD_SIMD_H
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __AVX2__
 #define FASTGD_VECTOR_BYTES 32
@@ -17,6 +18,33 @@
 /* `aligned` lowers the alignment to that of one element: any address may be loaded. */
 typedef double vec_f64 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(8), may_alias));
 typedef float vec_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(4), may_alias));
+
+enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
+
+/* widths that occur often, each with sums or factors in registers */
+#define FASTGD_OF_WIDTH(width, DO)                                                               \
+    switch (width) {                                                                             \
+    case 2: DO(2) break;                                                                         \
+    case 3: DO(3) break;                                                                         \
+    case 4: DO(4) break;                                                                         \
+    case STRIP: DO(STRIP) break;                                                                 \
+    default: DO(width)                                                                           \
+    }
+#define FASTGD_OUTER(w)                                                                          \
+    for (ptrdiff_t p = 0; p < n; ++p) {                                                          \
+        for (int c = 0; c < (w); ++c)                                                            \
+            G[at[p] * k + c] += factor[c] * x[p];                                                \
+    }
+#define FASTGD_SPARSE_OUTER(real)                                                                \
+    real factor[STRIP];                                                                          \
+    for (int c = 0; c < width; ++c)                                                              \
+        factor[c] = r[c];                                                                        \
+    FASTGD_OF_WIDTH(width, FASTGD_OUTER)
+#define FASTGD_DOTS(w)                                                                           \
+    for (ptrdiff_t p = 0; p < n; ++p) {                                                          \
+        for (int c = 0; c < (w); ++c)                                                            \
+            sum[c] += x[p] * W[at[p] * k + c];                                                   \
+    }
 
 #define FASTGD_DEFINE_SIMD(real, vec, sfx)                                                       \
     static inline real sum_lanes_##sfx(vec v)                                                    \
@@ -119,8 +147,57 @@ typedef float vec_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(4
                                (*(const vec *)(x2 + j) * b2 + *(const vec *)(x3 + j) * b3);      \
         for (; j < n; ++j)                                                                       \
             g[j] += (x0[j] * b0 + x1[j] * b1) + (x2[j] * b2 + x3[j] * b3);                       \
+    }                                                                                            \
+    /* sum_p x_p w[at_p], of a sparse row */                                                     \
+    static inline real sparse_dot_##sfx(ptrdiff_t n, const real *x, const int32_t *at,           \
+                                        const real *w)                                           \
+    {                                                                                            \
+        real s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                     \
+        ptrdiff_t p = 0;                                                                         \
+        for (; p + 4 <= n; p += 4) {                                                             \
+            s0 += x[p] * w[at[p]];                                                               \
+            s1 += x[p + 1] * w[at[p + 1]];                                                       \
+            s2 += x[p + 2] * w[at[p + 2]];                                                       \
+            s3 += x[p + 3] * w[at[p + 3]];                                                       \
+        }                                                                                        \
+        for (; p < n; ++p)                                                                       \
+            s0 += x[p] * w[at[p]];                                                               \
+        return (s0 + s1) + (s2 + s3);                                                            \
+    }                                                                                            \
+    /* out_c += sum_p x_p W[at_p, c] for a strip of outputs, W having k to a row */              \
+    static inline void sparse_dots_##sfx(ptrdiff_t width, ptrdiff_t n, const real *x,            \
+                                         const int32_t *at, const real *W, ptrdiff_t k,          \
+                                         real *out)                                              \
+    {                                                                                            \
+        real sum[STRIP];                                                                         \
+        for (int c = 0; c < width; ++c)                                                          \
+            sum[c] = out[c];                                                                     \
+        FASTGD_OF_WIDTH(width, FASTGD_DOTS)                                                      \
+        for (int c = 0; c < width; ++c)                                                          \
+            out[c] = sum[c];                                                                     \
+    }                                                                                            \
+    /* G[at_p, c] += r_c x_p for a strip of outputs */                                           \
+    static inline void sparse_outer_##sfx(ptrdiff_t width, ptrdiff_t n, const real *x,           \
+                                          const int32_t *at, const real *r, ptrdiff_t k,         \
+                                          real *G)                                               \
+    {                                                                                            \
+        FASTGD_SPARSE_OUTER(real)                                                                \
+    }                                                                                            \
+    /* g[at_p] += a x_p */                                                                       \
+    static inline void sparse_axpy_##sfx(ptrdiff_t n, real a, const real *x, const int32_t *at,  \
+                                         real *g)                                                \
+    {                                                                                            \
+        for (ptrdiff_t p = 0; p < n; ++p)                                                        \
+            g[at[p]] += a * x[p];                                                                \
     }
 
 FASTGD_DEFINE_SIMD(double, vec_f64, f64)
 FASTGD_DEFINE_SIMD(float, vec_f32, f32)
+
+/* the same of floats, summed in double */
+static inline void sparse_outer_f32_f64(ptrdiff_t width, ptrdiff_t n, const float *x, const int32_t *at,
+                                        const float *r, ptrdiff_t k, double *G)
+{
+    FASTGD_SPARSE_OUTER(float)
+}
 #endif

@@ -1,6 +1,11 @@
 """The inner loops of simd.h for both float types."""
 
 from cython cimport floating
+from libc.stdint cimport int32_t
+
+ctypedef fused sum_type:
+    float
+    double
 
 cdef extern from "simd.h" nogil:
     double dot_f64(Py_ssize_t n, const double* x, const double* w) noexcept
@@ -15,6 +20,22 @@ cdef extern from "simd.h" nogil:
                    const double* x2, const double* x3, double* g) noexcept
     void axpy4_f32(Py_ssize_t n, const float* a, const float* x0, const float* x1,
                    const float* x2, const float* x3, float* g) noexcept
+    double sparse_dot_f64(Py_ssize_t n, const double* x, const int32_t* at, const double* w) noexcept
+    float sparse_dot_f32(Py_ssize_t n, const float* x, const int32_t* at, const float* w) noexcept
+    void sparse_axpy_f64(Py_ssize_t n, double a, const double* x, const int32_t* at,
+                         double* g) noexcept
+    int STRIP
+    void sparse_dots_f64(Py_ssize_t width, Py_ssize_t n, const double* x, const int32_t* at,
+                         const double* W, Py_ssize_t k, double* out) noexcept
+    void sparse_dots_f32(Py_ssize_t width, Py_ssize_t n, const float* x, const int32_t* at,
+                         const float* W, Py_ssize_t k, float* out) noexcept
+    void sparse_outer_f64(Py_ssize_t width, Py_ssize_t n, const double* x, const int32_t* at,
+                          const double* r, Py_ssize_t k, double* G) noexcept
+    void sparse_outer_f32(Py_ssize_t width, Py_ssize_t n, const float* x, const int32_t* at,
+                          const float* r, Py_ssize_t k, float* G) noexcept
+    void sparse_outer_f32_f64(Py_ssize_t width, Py_ssize_t n, const float* x, const int32_t* at,
+                              const float* r, Py_ssize_t k, double* G) noexcept
+    void sparse_axpy_f32(Py_ssize_t n, float a, const float* x, const int32_t* at, float* g) noexcept
 
 
 cdef inline floating dot(Py_ssize_t n, const floating* x, const floating* w) noexcept nogil:
@@ -45,3 +66,41 @@ cdef inline void axpy4(Py_ssize_t n, const floating* a, const floating* x0, cons
         axpy4_f64(n, a, x0, x1, x2, x3, g)
     else:
         axpy4_f32(n, a, x0, x1, x2, x3, g)
+
+
+cdef inline floating sparse_dot(Py_ssize_t n, const floating* x, const int32_t* at,
+                                const floating* w) noexcept nogil:
+    if floating is double:
+        return sparse_dot_f64(n, x, at, w)
+    else:
+        return sparse_dot_f32(n, x, at, w)
+
+
+cdef inline void sparse_dots(
+    Py_ssize_t width, Py_ssize_t n, const floating* x, const int32_t* at, const floating* W, Py_ssize_t k,
+    floating* out,
+) noexcept nogil:
+    if floating is double:
+        sparse_dots_f64(width, n, x, at, W, k, out)
+    else:
+        sparse_dots_f32(width, n, x, at, W, k, out)
+
+
+cdef inline void sparse_outer(
+    Py_ssize_t width, Py_ssize_t n, const floating* x, const int32_t* at, const floating* r, Py_ssize_t k,
+    sum_type* G,
+) noexcept nogil:
+    if floating is double and sum_type is double:
+        sparse_outer_f64(width, n, x, at, r, k, G)
+    elif floating is float and sum_type is float:
+        sparse_outer_f32(width, n, x, at, r, k, G)
+    elif floating is float and sum_type is double:
+        sparse_outer_f32_f64(width, n, x, at, r, k, G)
+
+
+cdef inline void sparse_axpy(Py_ssize_t n, floating a, const floating* x, const int32_t* at,
+                             floating* g) noexcept nogil:
+    if floating is double:
+        sparse_axpy_f64(n, a, x, at, g)
+    else:
+        sparse_axpy_f32(n, a, x, at, g)

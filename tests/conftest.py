@@ -1,9 +1,12 @@
 """Small data shared by all tests: well-behaved, noisy (no class separable), always the same."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
 
 
 @pytest.fixture(scope="session")

@@ -163,6 +163,25 @@ def test_automatic_steps_of_gd_and_its_path_go_down_in_the_end(data=FUNCTIONS["r
     assert_array_equal(result.path[0], data.start)
 
 
+@pytest.mark.parametrize("solver", ["momentum", "nesterov"])
+def test_a_rate_that_was_refused_is_not_tried_again_at_once(solver):
+    function, points, steps = FUNCTIONS["quadratic 1e4"], [], []
+
+    def fun(x):
+        points.append(x)
+        return function.f(x)
+
+    def note(intermediate_result):
+        steps.append((len(points), intermediate_result.learning_rate))
+
+    gradient_descent(fun, function.start, jac=function.gradient, solver=solver, callback=note)
+    evaluations, rates = np.array(steps).T
+    refused = np.flatnonzero(np.diff(evaluations) > 1) + 1
+    assert len(refused[refused > 5])
+    for k in refused[refused > 5]:  # before that the curvature is not known
+        assert rates[k + 1] <= 1.01 * rates[k]
+
+
 def test_a_descent_cut_short_by_max_iter_returns_the_lowest_point_with_auto_and_the_last_with_a_rate():
     function = FUNCTIONS["quadratic 1e2"]
     seen = 0
@@ -404,12 +423,37 @@ def test_a_rate_that_diverges_too_slowly_for_max_iter_is_still_named():
     assert "fun rose" not in gradient_descent(parabola, [7.0], learning_rate=1e-4, **options).message
 
 
+def test_the_rate_that_would_do_is_one_even_where_the_curvature_explodes():
+    result = gradient_descent(lambda x: x[0] ** 4, [3.0], jac=lambda x: 4 * x**3, learning_rate=0.1)
+    assert result.status == 2
+    named = float(result.message.split("bears about ")[1].rstrip("."))
+    assert 1e-3 < named < 2 / (12 * 3**2)
+    assert gradient_descent(
+        lambda x: x[0] ** 4, [3.0], jac=lambda x: 4 * x**3, learning_rate=named, tol=1e-2
+    ).success
+
+
+def test_fun_is_not_asked_at_infinity():
+    def fun(x):
+        assert np.all(np.isfinite(x))
+        return float(np.sum(np.abs(x)))
+
+    result = gradient_descent(fun, [1.0], jac=lambda x: 1e200 * np.sign(x), learning_rate=1e200)
+    assert result.status == 2 and "x is not finite" in result.message and result.x == [1.0]
+
+
+@pytest.mark.parametrize("bounds", [None, [(-50, 50)]], ids=["free", "bounded"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["fun", "jac"])
-def test_a_value_that_is_not_finite_ends_a_descent_at_an_explicit_rate(bad, where):
-    fun = lambda x: bad if where == "fun" and x[0] < 3 else parabola(x)  # noqa: E731
-    jac = lambda x: bad * x if where == "jac" and x[0] < 3 else parabola_gradient(x)  # noqa: E731
-    result = gradient_descent(fun, [7.0], jac=jac, learning_rate=0.1)
+def test_a_value_that_is_not_finite_ends_a_descent_at_an_explicit_rate(bad, where, bounds):
+    def fun(x):
+        return bad if where == "fun" and x[0] < 3 else parabola(x)
+
+    def jac(x):
+        assert np.isfinite(fun(x)), "no gradient is needed here"
+        return bad * x if where == "jac" and x[0] < 3 else parabola_gradient(x)
+
+    result = gradient_descent(fun, [7.0], jac=jac, learning_rate=0.1, bounds=bounds)
     assert result.status == 2 and result.nit == 8  # 2 + 5 * 0.8^8 < 3
     assert_allclose(result.x, 2 + 5 * 0.8**7)
     assert ("gradient is not finite" if where == "jac" else f"fun is {bad}") in result.message

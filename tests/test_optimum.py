@@ -543,3 +543,19 @@ def test_every_update_rule_with_automatic_rate_comes_near_the_optimum(columns, s
         model = Ours(loss=loss, solver=solver).fit(X, y)
     exact = solver in ("gd", "momentum", "nesterov") and loss in ("squared_error", "log_loss")
     assert_optimal(model, X, y, best_of(model, X, y), tol=1e-6 if exact else 0.02)
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+@pytest.mark.parametrize(
+    "loss", ["squared_error", "huber", "absolute_error", "epsilon_insensitive", "quantile"]
+)
+def test_without_tol_all_iterations_are_run_and_end_at_the_optimum(loss, penalty):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4))
+    y = X @ rng.normal(size=4) + rng.standard_t(2, size=200)
+    settings = dict(loss=loss, penalty=penalty, alpha=0.01)
+    optimum = GDRegressor(**settings, tol=1e-8).fit(X, y)
+    model = GDRegressor(**settings, tol=None, max_iter=250).fit(X, y)
+    assert (model.n_iter_, model.stop_reason_) == (250, "max_iter")
+    assert_allclose(model.loss_curve_[-1], optimum.loss_curve_[-1], rtol=1e-9)
+    assert_allclose(model.coef_, optimum.coef_, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,78 @@
+"""Sparse rows as the kernels take them: CSR with 32-bit columns, each column once in a row.
+
+In: what scikit-learn's validation lets through (csr_matrix, csr_array). Out: `SparseRows`, which a problem
+holds in the place of an ndarray. Rows with repeated columns are summed first, as every product sees them.
+"""
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+
+MOST_COLUMNS = np.iinfo(np.int32).max
+
+
+class SparseRows:
+    """The rows of a CSR matrix; the arrays are the matrix's own where they fit.
+
+    Parameters
+    ----------
+    data : ndarray of shape (nnz,), float32 or float64
+    indices : ndarray of shape (nnz,), int32
+    indptr : ndarray of shape (m + 1,), intp
+    shape : tuple (m, d)
+    """
+
+    ndim = 2
+
+    def __init__(self, data, indices, indptr, shape):
+        self.data, self.indices, self.indptr, self.shape = data, indices, indptr, shape
+        self.dtype, self.itemsize, self.size = data.dtype, data.itemsize, data.size
+
+    @classmethod
+    def of(cls, X):
+        """From a CSR matrix or array of floats.
+
+        Raises
+        ------
+        ValueError
+            For more columns than 32-bit indices reach, or indices that point outside of X.
+        """
+        m, d = X.shape
+        if d > MOST_COLUMNS:
+            raise ValueError(f"X has {d} columns; sparse rows may have {MOST_COLUMNS} at most.")
+        nnz = int(X.indptr[-1])
+        outside = nnz and (X.indices[:nnz].min() < 0 or X.indices[:nnz].max() >= d)
+        if outside or X.indptr[0] != 0 or nnz > len(X.indices) or (np.diff(X.indptr) < 0).any():
+            raise ValueError("X is no valid CSR matrix: its indices point outside of it.")
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+            nnz = int(X.indptr[-1])
+        return cls(
+            np.ascontiguousarray(X.data[:nnz]), np.ascontiguousarray(X.indices[:nnz], dtype=np.int32),
+            np.ascontiguousarray(X.indptr, dtype=np.intp), (m, d),
+        )  # fmt: skip
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        return SparseRows.of(self.matrix[rows])
+
+    @property
+    def matrix(self):
+        """The same numbers as SciPy knows them."""
+        return csr_array((self.data, self.indices, self.indptr), shape=self.shape)
+
+    def column_counts(self):
+        """Entries of each column, shape (d,)."""
+        return np.bincount(self.indices, minlength=self.shape[1])
+
+    @property
+    def row_length(self):
+        """Entries of a row, on average."""
+        return self.size / self.shape[0]
+
+
+def is_sparse(X):
+    """Whether X is sparse: as a user gives it, or as the kernels take it."""
+    return isinstance(X, SparseRows) or issparse(X)
