@@ -79,6 +79,33 @@ def test_block_runs_and_prints_what_it_says(page, start, code, tmp_path, monkeyp
             sys.modules["matplotlib.pyplot"].close("all")
 
 
+def links(page):
+    """Targets of a page's links to files, and of those to headings; code left out."""
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(), flags=re.M | re.S)
+    return [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"https?:", target)]
+
+
+def anchors(page):
+    """Names of a page's headings in links."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    titles = re.findall(r"^#+ (.+)$", text, re.M)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in links(page):
+        file, _, heading = target.partition("#")
+        there = page if not file else page.parent / file
+        assert there.exists(), f"{page.name} links to {target}"
+        assert not heading or heading in anchors(there), f"{page.name} links to {target}"
+
+
+def test_the_index_has_every_page():
+    pages = {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+    assert pages <= set(links(DOCS / "index.md"))
+
+
 def test_the_pages_have_blocks():
     assert {page.name for page in DOCS.glob("*.md")} >= {"any_function.md"}
     assert len(BLOCKS) >= 15
