@@ -301,7 +301,7 @@ def as_ours(theirs, alpha):
 def test_automatic_rates_come_as_near_to_the_optimum_as_on_dense_rows(params, batch_size):
     """Columns are scaled and not centred, penalties act from visit to visit: other steps, the same end."""
     rng = np.random.default_rng(1)
-    X = random_rows(3000, 40, 0.15, rng)
+    X = abs(random_rows(3000, 40, 0.15, rng))  # columns with means
     z = X @ rng.normal(size=40) * 2
     X = X @ sp.diags(10.0 ** rng.uniform(-3, 3, 40))
     D = X.toarray()
@@ -317,7 +317,7 @@ def test_automatic_rates_come_as_near_to_the_optimum_as_on_dense_rows(params, ba
             for stream, data in zip(streams, (D, X), strict=True):
                 stream.partial_fit(data[rows], y[rows])
         dense, sparse = (objective(m, D, y) for m in streams)
-        assert sparse < best * 1.2 and sparse < dense * 1.01
+        assert sparse < best * 1.2 and sparse < dense * 1.05
 
 
 # ---- a row costs its entries -----------------------------------------------------------------------
