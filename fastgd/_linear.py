@@ -141,7 +141,7 @@ class LinearProblem:
         return np.zeros(self.d) if self.coordinates.identity else self.coordinates.shift
 
     def _as_metric(self, A):
-        """Sums of products of columns shifted by the coordinates' shift, in place, as means of scaled columns."""
+        """Sums of products of columns less the coordinates' shift, in place, as means of scaled columns."""
         A /= self.total_weight
         if not self.coordinates.identity:
             scale = np.append(self.coordinates.scale, 1.0)
