@@ -1,13 +1,13 @@
 """What a learning rate does: on a parabola, on a line through points, and on a real table.
 
-python examples/learning_rate.py [DIRECTORY]    pictures go to DIRECTORY (default: pictures)
+python examples/learning_rate.py [DIRECTORY]    writes parabola.png, line.png, search.png there
 """
 
 import sys
 import warnings
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import FitFailedWarning
@@ -15,15 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fastgd import DivergenceError, GDClassifier, GDGridSearchCV, GDRegressor, kernels
+from fastgd.inspection import LearningRateDisplay
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-
-pictures = Path(sys.argv[1] if len(sys.argv) > 1 else "pictures")
-pictures.mkdir(parents=True, exist_ok=True)
+pictures = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 
 print("1. f(x) = x^2 - 4 x + 5 from x0 = 7; the minimum is at x = 2. A step: x <- x - a (2 x - 4)")
-figure, axes = pyplot.subplots(1, 5, figsize=(18, 3.5), sharey=True)
+figure, axes = plt.subplots(1, 5, figsize=(18, 3.5), sharey=True)
 curve = np.linspace(-4, 8, 200)
 for ax, rate in zip(axes, [0.01, 0.1, 0.3, 0.7, 1.0], strict=True):
     path = [7.0]
@@ -42,7 +39,7 @@ rng = np.random.default_rng(0)
 x = rng.uniform(0, 10, 50)
 y = 3 * x + 5 + rng.normal(size=50)
 X = np.column_stack([x, np.ones(50)])
-figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
 left.plot(x, y, ".", color="0.5")
 for rate, steps in ((0.02, 1000), (0.07, 40)):
     losses, w = [], np.zeros(2)
@@ -76,17 +73,4 @@ alpha, rate = search.best_params_.values()
 print(f"   best: alpha {alpha}, rate {rate:.3g}, accuracy {search.best_score_:.4f}")
 diverged = results["divergence"] != ""
 print(f"   {diverged.sum()} of {len(diverged)} candidates diverged: {results['divergence'][diverged][0]}")
-figure, ax = pyplot.subplots()
-for alpha, scores in zip(alphas, results["mean_test_score"].reshape(3, 25), strict=True):
-    ax.semilogx(rates, scores, "o-", markersize=3, label=f"alpha = {alpha}")
-ax.axvspan(
-    rates[np.isnan(results["mean_test_score"][:25])].min(),
-    rates[-1],
-    color="red",
-    alpha=0.1,
-    label="diverged",
-)
-ax.set(xlabel="learning rate", ylabel="accuracy, 5 folds")
-ax.legend()
-figure.savefig(pictures / "search.png")
-print(f"\nPictures: parabola.png, line.png, search.png in {pictures}")
+LearningRateDisplay.from_estimator(search).figure_.savefig(pictures / "search.png", bbox_inches="tight")

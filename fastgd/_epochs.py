@@ -1,5 +1,6 @@
 """Mini-batch descent: epochs of compiled updates, and the state that they leave behind."""
 
+import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,10 +109,17 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
     patience = plan.n_iter_no_change
     if plan.auto_rate and not plan.hidden:  # its steps may be tried sooner
         patience = min(2, patience)
+    cautious, safe = plan.hidden and plan.auto_rate, None  # some initial weights bear shorter steps only
     while monitor.proceed():
+        before = copy.deepcopy(vars(state)) if cautious else None
         with np.errstate(over="ignore", invalid="ignore"):
             loss, result.learning_rate = problem.epoch(state, plan, rng)
             objective = loss + problem.penalty_value(state.u)
+        if cautious:  # the losses met show where the epoch before had led
+            if not objective - floor <= 10 * scale and plan.schedule.shrink():
+                vars(state).update(copy.deepcopy(safe or before))
+                continue
+            safe = before
         if not np.isfinite(objective) or not np.isfinite(state.u).all():
             raise DivergenceError
         if not start:  # the perceptron starts at a loss of zero

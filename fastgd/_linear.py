@@ -127,6 +127,10 @@ class LinearProblem:
         """alpha R(w), all outputs together."""
         return float(self.penalty.value(self.coordinates.to_theta(u)).sum())
 
+    def baseline(self):
+        """The best constant predictor of every output, (k,)."""
+        return self.loss.baseline(self.Y, self.weight)
+
     # ---- metrics ----------------------------------------------------------------------------
 
     def means_and_variances(self):

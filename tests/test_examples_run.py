@@ -1,7 +1,7 @@
 """Every script in examples/ runs within a minute and writes the pictures that it names.
 
 A script takes the directory for its pictures as its argument, and names them in its docstring as NAME.png
-or NAME.gif. The one that needs MNIST is tried in test_examples.py.
+or NAME.gif. Those that need data are tried in test_examples.py and test_pieces.py.
 """
 
 import ast
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NEEDS_MNIST = {"mnist_from_kernels"}
-SCRIPTS = [path for path in sorted(EXAMPLES.glob("*.py")) if path.stem not in NEEDS_MNIST]
+NEED_DATA = {"mnist_from_kernels", "stream_parquet"}
+SCRIPTS = [path for path in sorted(EXAMPLES.glob("*.py")) if path.stem not in NEED_DATA]
 MOST_LINES = 80
 PRINTED = {  # what arithmetic on paper says; scripts that are not here only have to print something
     "by_hand": [r"rate 0\.1: \[7\. +6\. +5\.2 +4\.56", r"rate 0\.5: \[7\. +2\.", r"y = 1\.0+ x \+ 1\.0+\n"],

@@ -1036,3 +1036,13 @@ def test_memory_beyond_weights_and_one_batch_stays_flat():
     assert peaks[0] < 0.5 * X.nbytes
     assert peaks[2] - peaks[1] < 1e5  # an epoch leaves nothing behind
     assert peaks[1] - peaks[0] < 0.1 * 0.75 * X.nbytes  # X is not copied
+
+
+@pytest.mark.parametrize("batch_size", ["full", 3])
+def test_an_automatic_rate_that_some_initial_weights_do_not_bear_is_taken_back(batch_size):
+    X = np.array([[a, b] for a in (1.0, 2.0, 3.0) for b in (1.0, 2.0, 3.0, 4.0)])
+    y = np.array([1.0, 1, 1, 1, 2, 2, 2, 2, 1, 1, 2, 2])
+    settings = dict(activation="relu", hidden_layer_sizes=(10, 10), solver="gd", max_iter=200, tol=None)
+    for seed in range(0, 150, 3):  # before, three seeds of a hundred exploded or ended above 100
+        model = GDRegressor(**settings, batch_size=batch_size, random_state=seed).fit(X, y)
+        assert model.loss_curve_[-1] < 0.5
