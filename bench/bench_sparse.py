@@ -18,7 +18,7 @@ from _measure import (
     show_ratio,
     show_seconds,
 )
-from _optimum import ALPHA, log_objective, race
+from _race import ALPHA, log_loss, objective_of, race
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, SGDClassifier, SGDRegressor
@@ -107,9 +107,10 @@ def optimum(quick):
         contestants["GDClassifier(batch_size=32)"] = (GDClassifier(batch_size=32, random_state=0), TOLS)
         reference = GDClassifier(tol=1e-7).fit(X, label)
         check = clone(peer).set_params(solver="lbfgs", tol=1e-8).fit(X, label)
-        best = min(log_objective(model, X, label) for model in (reference, check))
+        objective = objective_of(log_loss)
+        best = min(objective(model, X, label) for model in (reference, check))
         title = f"Logistic + L2 to {WITHIN:g}, {m:,} x {d:,}, {entries} entries a row, {columns} columns"
-        race(title, contestants, X, label, log_objective, best, 10.0 if quick else 60.0, WITHIN)
+        race(title, contestants, X, label, objective, best, 10.0 if quick else 60.0, (WITHIN,))
 
 
 def gradient(quick):
