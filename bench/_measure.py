@@ -4,9 +4,11 @@ In: functions without arguments, or arrays. Out: seconds, bytes, or rows of a pr
 Nothing here knows fastgd; the tables are built in ``bench_linear.py`` and its neighbours.
 """
 
+import argparse
 import multiprocessing
 import os
 import platform
+import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -162,3 +164,27 @@ def print_table(title, header, rows, note=""):
     print(f"\n### {title}\n", *([note, ""] if note else []), sep="\n")
     for row in cells:
         print("|", " | ".join(map(str.ljust, row, widths)), "|", flush=True)
+
+
+# ---- the command line that all benchmarks share -------------------------------------------------
+
+
+def command_line(doc, sections, **more):
+    """--quick, --only SECTION ..., and more options by name; ``only`` of the answer is never empty."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="smaller tables")
+    parser.add_argument("--only", nargs="+", choices=sections, metavar="SECTION", help=", ".join(sections))
+    for name, settings in more.items():
+        parser.add_argument(f"--{name}", **settings)
+    options = parser.parse_args()
+    options.only = options.only or list(sections)
+    warnings.simplefilter("ignore")  # short runs do not converge: the tables show where they ended
+    return options
+
+
+def run_sections(options, run):
+    """run(name) for each section asked for, and after it what the neighbours took meanwhile."""
+    print(machine())
+    for name in options.only:
+        with neighbours():
+            run(name)

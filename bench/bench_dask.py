@@ -8,14 +8,20 @@ Two workers, each a process with one thread; rows are in their memory before a c
 compared where it is installed (pip install dask-ml). Tables are printed as Markdown.
 """
 
-import argparse
-import warnings
 from math import ceil, log
 from time import perf_counter
 
 import dask.array as da
 import numpy as np
-from _measure import alternate, alternate_epochs, machine, neighbours, print_table, show_ratio, show_seconds
+from _measure import (
+    alternate,
+    alternate_epochs,
+    command_line,
+    print_table,
+    run_sections,
+    show_ratio,
+    show_seconds,
+)
 from distributed import Client, LocalCluster, wait
 
 from fastgd import GDClassifier
@@ -203,17 +209,10 @@ SECTIONS = {"peers": peers, "cost": cost, "estimate": estimate}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller tables")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    print(machine())
+    options = command_line(__doc__, SECTIONS)
     cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with cluster, Client(cluster) as client:
-        for name in arguments.only:
-            with neighbours():
-                SECTIONS[name](client, arguments.quick)
+        run_sections(options, lambda name: SECTIONS[name](client, options.quick))
 
 
 if __name__ == "__main__":

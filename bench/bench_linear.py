@@ -6,19 +6,16 @@ with the same data, dtype and objective; what was computed (gradient, coefficien
 score) is compared beside the time.
 """
 
-import argparse
-import warnings
-
 import numpy as np
 from _data import dense, linear_target
 from _measure import (
     alternate,
     alternate_epochs,
+    command_line,
     in_fresh_process,
-    machine,
-    neighbours,
     print_table,
     resident_bytes,
+    run_sections,
     show_ratio,
     show_seconds,
     streaming_readers,
@@ -153,16 +150,8 @@ SECTIONS = dict(gradient=gradient, epoch=epoch, optimum=optimum, memory=memory)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller tables")
-    known = ", ".join(SECTIONS)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=known)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")  # short runs do not converge: the tables show where they ended
-    print(machine())
-    for name in options.only or SECTIONS:
-        with neighbours():
-            SECTIONS[name](options.quick)
+    options = command_line(__doc__, SECTIONS)
+    run_sections(options, lambda name: SECTIONS[name](options.quick))
 
 
 if __name__ == "__main__":

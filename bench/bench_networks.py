@@ -7,8 +7,6 @@ batch size, update rule and number of threads; what was computed (loss, values, 
 beside the time.
 """
 
-import argparse
-import warnings
 from math import ceil
 from time import perf_counter
 from typing import NamedTuple
@@ -19,10 +17,10 @@ from _data import dense, mnist
 from _measure import (
     alternate,
     alternate_epochs,
-    machine,
+    command_line,
     n_cpus,
-    neighbours,
     print_table,
+    run_sections,
     show_ratio,
     show_seconds,
 )
@@ -342,19 +340,12 @@ SECTIONS = dict(epoch=epoch, kernel=kernel, accuracy=accuracy)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller tables")
-    known = ", ".join(SECTIONS)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=known)
-    parser.add_argument("--threads", type=int, default=min(2, n_cpus()), help="of every side, 2 unless told")
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")  # short runs do not converge: the tables show where they ended
+    threads = dict(type=int, default=min(2, n_cpus()), help="of every side, 2 unless told")
+    options = command_line(__doc__, SECTIONS, threads=threads)
     torch.set_num_threads(options.threads)
-    print(f"{machine()}, PyTorch {torch.__version__}, threads of each: {options.threads}")
+    print(f"PyTorch {torch.__version__}, threads of each: {options.threads}")
     with threadpool_limits(options.threads):
-        for name in options.only or SECTIONS:
-            with neighbours():
-                SECTIONS[name](options.quick)
+        run_sections(options, lambda name: SECTIONS[name](options.quick))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,11 @@ the same function, gradient, start and tolerance (largest component of the gradi
 turn in one process; the value and the gradient that each reached stand beside its time.
 """
 
-import argparse
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
-from _measure import alternate, machine, neighbours, print_table, show_ratio, show_seconds
+from _measure import alternate, command_line, print_table, run_sections, show_ratio, show_seconds
 from scipy.optimize import minimize
 
 from fastgd.optimize import gradient_descent, multi_start
@@ -181,16 +179,8 @@ SECTIONS = dict(functions=functions, steps=steps, starts=starts)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer functions, shorter runs")
-    known = ", ".join(SECTIONS)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=known)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")  # runs that do not converge: the tables show where they ended
-    print(machine())
-    for name in options.only or SECTIONS:
-        with neighbours():
-            SECTIONS[name](options.quick)
+    options = command_line(__doc__, SECTIONS)
+    run_sections(options, lambda name: SECTIONS[name](options.quick))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,12 @@ objective, which NumPy evaluates at every contestant's solution; alpha is transl
 - HuberRegressor finds a scale of its own: our epsilon and alpha are those of its solution.
 """
 
-import argparse
-import warnings
 from functools import partial
 from importlib import import_module
 
 import numpy as np
 from _data import dense, linear_target, mnist, realistic
-from _measure import machine, neighbours, versions
+from _measure import command_line, run_sections, versions
 from _race import (
     ALPHA,
     FEW,
@@ -332,17 +330,9 @@ SECTIONS = dict(
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller tables")
-    known = ", ".join(SECTIONS)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=known)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")  # short runs do not converge: the tables show where they ended
-    print(machine())
+    options = command_line(__doc__, SECTIONS)
     print(versions(*PEERS))
-    for name in options.only or SECTIONS:
-        with neighbours():
-            SECTIONS[name](options.quick)
+    run_sections(options, lambda name: SECTIONS[name](options.quick))
     if Contestants.missing:
         print("\nNot installed, left out:", ", ".join(sorted(Contestants.missing)))
 

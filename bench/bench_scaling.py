@@ -8,8 +8,6 @@ shape (`planner`), and how often data are read for which accuracy (`passes`) bel
 One size is varied at a time, the others stay: m rows, d columns, k classes, rows of a batch.
 """
 
-import argparse
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +18,9 @@ from _fixed import fixed
 from _measure import (
     alternate,
     alternate_epochs,
-    machine,
-    neighbours,
+    command_line,
     print_table,
+    run_sections,
     show_ratio,
     show_seconds,
     streaming_readers,
@@ -208,18 +206,10 @@ SECTIONS = dict(scaling=scaling, fixed=fixed, planner=planner, passes=passes)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller tables")
-    known = ", ".join(SECTIONS)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=known)
-    parser.add_argument("--plots", metavar="DIRECTORY", help="where to write log-log plots")
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")  # short runs do not converge: the tables show where they ended
-    print(machine())
-    for name in options.only or SECTIONS:
-        more = dict(plots=options.plots) if name == "scaling" else {}
-        with neighbours():
-            SECTIONS[name](options.quick, **more)
+    plots = dict(metavar="DIRECTORY", help="where to write log-log plots")
+    options = command_line(__doc__, SECTIONS, plots=plots)
+    more = {"scaling": {"plots": options.plots}}
+    run_sections(options, lambda name: SECTIONS[name](options.quick, **more.get(name, {})))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,9 @@ SGDRegressor and SGDClassifier with two jobs, and over the very estimator that G
 scores must be the same. Refits are part of every time.
 """
 
-import argparse
-import warnings
-
 import numpy as np
 from _data import dense, linear_target, mnist
-from _measure import alternate, machine, neighbours, print_table, seconds_of, show_ratio, show_seconds
+from _measure import alternate, command_line, print_table, run_sections, seconds_of, show_ratio, show_seconds
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.model_selection import GridSearchCV
 
@@ -145,17 +142,10 @@ SECTIONS = dict(rates=rates, digits=digits, growth=growth)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller tables")
-    known = ", ".join(SECTIONS)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=known)
-    parser.add_argument("--plot", metavar="FILE", help="picture of `growth` (needs matplotlib)")
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")  # rates that diverge or do not arrive are part of the comparison
-    print(machine())
-    for name in options.only or SECTIONS:
-        with neighbours():
-            SECTIONS[name](options.quick, *([options.plot] if name == "growth" else []))
+    plot = dict(metavar="FILE", help="picture of `growth` (needs matplotlib)")
+    options = command_line(__doc__, SECTIONS, plot=plot)
+    more = {"growth": [options.plot]}
+    run_sections(options, lambda name: SECTIONS[name](options.quick, *more.get(name, [])))
 
 
 if __name__ == "__main__":

@@ -5,16 +5,13 @@ law, as words are. Out: Markdown tables, as in ``bench_linear.py``: both sides i
 same data, dtype and objective, medians; what was computed stands beside the time.
 """
 
-import argparse
-import warnings
-
 import numpy as np
 from _measure import (
     alternate,
     alternate_epochs,
-    machine,
-    neighbours,
+    command_line,
     print_table,
+    run_sections,
     show_ratio,
     show_seconds,
 )
@@ -148,16 +145,8 @@ SECTIONS = dict(gradient=gradient, epoch=epoch, optimum=optimum)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller tables")
-    known = ", ".join(SECTIONS)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=known)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")  # short runs do not converge: the tables show where they ended
-    print(machine())
-    for name in options.only or SECTIONS:
-        with neighbours():
-            SECTIONS[name](options.quick)
+    options = command_line(__doc__, SECTIONS)
+    run_sections(options, lambda name: SECTIONS[name](options.quick))
 
 
 if __name__ == "__main__":
