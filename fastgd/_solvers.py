@@ -146,7 +146,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     guessed = metric is not None and not metric.certified
     # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
     blocks_only = problem.loss.coupled and not (refresh and problem.small_softmax)
-    least_age = 10 if blocks_only else 0
+    least_age = 20 if blocks_only else 0
     pairs, fresh, trusted, age, calm, stalled = [], False, False, 0, 0, 0
 
     def theta():
