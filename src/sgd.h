@@ -16,7 +16,10 @@
 #include "rows.h"
 #include "simd.h"
 
-enum { SHORT_ROW = 64, MET = 128 };
+/* What the loop is compiled for: sparse rows, dense ones, or such short ones that a row and the weights
+ * stay in registers, as 1 .. MOST_VECTORS vectors. */
+enum { SPARSE = -1, LONG = 0, MOST_VECTORS = 8 };
+enum { MET = 128, FETCHED_BYTES = 1024 }; /* of a row to come; the hardware foresees the rest of a longer one */
 
 /* 2^(j/32) */
 static const double ROOTS_OF_TWO[32] = {
@@ -63,64 +66,113 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-#define FASTGD_DEFINE_SGD(real, sfx, SMALLEST)                                                     \
-    /* a row: its numbers, how many, and their columns where it is sparse */                       \
+#define FASTGD_DEFINE_SGD(real, vec, sfx, SMALLEST)                                                \
+    /* a row: its numbers, how many, their columns if sparse, and themselves if short */           \
     typedef struct {                                                                               \
         const real *x;                                                                             \
         ptrdiff_t n;                                                                               \
         const int32_t *at;                                                                         \
+        vec v[MOST_VECTORS];                                                                       \
     } row_##sfx;                                                                                   \
-    ALWAYS_INLINE row_##sfx row_of_##sfx(const int sparse, const real *X, const layout *rows,      \
+    ALWAYS_INLINE row_##sfx dense_row_##sfx(const int kind, const real *x, ptrdiff_t n)            \
+    {                                                                                              \
+        enum { L = sizeof(vec) / sizeof(real) };                                                   \
+        row_##sfx row = {.x = x, .n = n};                                                          \
+        for (int l = 0; l < kind; ++l) {                                                           \
+            const ptrdiff_t left = CLIP(n - l * L, 0, L);                                          \
+            row.v[l] = l < FULL(kind) ? *(const vec *)(x + l * L) : part_##sfx(x + l * L, left);   \
+        }                                                                                          \
+        return row;                                                                                \
+    }                                                                                              \
+    ALWAYS_INLINE row_##sfx row_of_##sfx(const int kind, const real *X, const layout *rows,        \
                                          ptrdiff_t i)                                              \
     {                                                                                              \
-        if (!sparse)                                                                               \
-            return (row_##sfx){X + i * rows->ld, rows->d, NULL};                                   \
+        if (kind != SPARSE)                                                                        \
+            return dense_row_##sfx(kind, X + i * rows->ld, rows->d);                               \
         const ptrdiff_t lo = rows->begin[i];                                                       \
-        return (row_##sfx){X + lo, rows->begin[i + 1] - lo, rows->at + lo};                        \
+        return (row_##sfx){.x = X + lo, .n = rows->begin[i + 1] - lo, .at = rows->at + lo};        \
     }                                                                                              \
-    ALWAYS_INLINE real row_dot_##sfx(const int sparse, row_##sfx row, const real *v)               \
+    /* x . w, w being dense */                                                                     \
+    ALWAYS_INLINE real row_dot_##sfx(const int kind, const row_##sfx *row, const row_##sfx *w)     \
     {                                                                                              \
-        return sparse ? sparse_dot_##sfx(row.n, row.x, row.at, v) : dot_##sfx(row.n, row.x, v);    \
+        if (kind == SPARSE)                                                                        \
+            return sparse_dot_##sfx(row->n, row->x, row->at, w->x);                                \
+        if (kind == LONG)                                                                          \
+            return dot_##sfx(row->n, row->x, w->x);                                                \
+        vec sum = row->v[0] * w->v[0];                                                             \
+        for (int l = 1; l < kind; ++l)                                                             \
+            sum += row->v[l] * w->v[l];                                                            \
+        return sum_short_##sfx(sum);                                                               \
     }                                                                                              \
-    ALWAYS_INLINE void row_axpy_##sfx(const int sparse, real a, row_##sfx row, real *v)            \
+    /* w += a x; unless short, the weights lie at v */                                             \
+    ALWAYS_INLINE void row_axpy_##sfx(const int kind, real a, const row_##sfx *row, row_##sfx *w,  \
+                                      real *v)                                                     \
     {                                                                                              \
-        if (sparse)                                                                                \
-            sparse_axpy_##sfx(row.n, a, row.x, row.at, v);                                         \
-        else                                                                                       \
-            axpy_##sfx(row.n, a, row.x, v);                                                        \
+        if (kind == SPARSE)                                                                        \
+            sparse_axpy_##sfx(row->n, a, row->x, row->at, v);                                      \
+        if (kind == LONG)                                                                          \
+            axpy_##sfx(row->n, a, row->x, v);                                                      \
+        for (int l = 0; l < kind; ++l)                                                             \
+            w->v[l] += row->v[l] * a;                                                              \
+    }                                                                                              \
+    /* w *= a, and into memory */                                                                  \
+    ALWAYS_INLINE void rescale_##sfx(const int kind, real a, row_##sfx *w, real *v)                \
+    {                                                                                              \
+        enum { L = sizeof(vec) / sizeof(real) };                                                   \
+        for (int l = 0; l < kind; ++l) {                                                           \
+            const ptrdiff_t left = CLIP(w->n - l * L, 0, L);                                       \
+            w->v[l] *= a;                                                                          \
+            keep_##sfx(w->v[l], v + l * L, left);                                                  \
+        }                                                                                          \
+        if (kind <= 0)                                                                             \
+            for (ptrdiff_t j = 0; j < w->n; ++j)                                                   \
+                v[j] *= a;                                                                         \
+    }                                                                                              \
+    ALWAYS_INLINE void fetch_row_##sfx(const int kind, const real *X, const layout *rows,          \
+                                       const real *Y, const ptrdiff_t *order, ptrdiff_t i,         \
+                                       ptrdiff_t n)                                                \
+    {                                                                                              \
+        enum { LINE = 64 / sizeof(real), MOST = FETCHED_BYTES / sizeof(real) };                    \
+        if (kind == SPARSE)                                                                        \
+            fetch_sparse(X, sizeof(real), rows, order, i, 1, n);                                   \
+        if (i + ROWS_AHEAD >= n)                                                                   \
+            return;                                                                                \
+        const ptrdiff_t to_come = order[i + ROWS_AHEAD];                                           \
+        __builtin_prefetch(Y + to_come);                                                           \
+        if (kind == SPARSE)                                                                        \
+            return;                                                                                \
+        const real *const x = X + to_come * rows->ld;                                              \
+        for (ptrdiff_t j = 0; j < rows->d && j < MOST; j += LINE)                                  \
+            __builtin_prefetch(x + j);                                                             \
+        __builtin_prefetch(x + rows->d - 1);                                                       \
     }                                                                                              \
     ALWAYS_INLINE double sgd_over_##sfx(                                                           \
-        const int sparse, const real *X, const layout *rows, const real *Y, const real *weight,    \
-        const ptrdiff_t *order, ptrdiff_t n, const double *steps, int loss, const double *params,  \
-        double l2, int fit_intercept, real *v, double *intercept)                                  \
+        const int kind, const slope_function slope_at, const real *X, const layout *layout_of_X,   \
+        const real *Y, const real *weight, const ptrdiff_t *order, ptrdiff_t n,                    \
+        const double *steps, int loss, const double *params, double l2, int fit_intercept,         \
+        real *v, double *intercept)                                                                \
     {                                                                                              \
-        const int logistic = LOSSES[loss].slope == log_loss_slope;                                 \
-        const slope_function slope_at = logistic ? logistic_slope : LOSSES[loss].slope;            \
-        const ptrdiff_t d = rows->d;                                                               \
+        const layout rows = *layout_of_X; /* a copy, that no write to v can change */              \
         double z_met[MET], y_met[MET], s_met[MET];                                                 \
-        const int look_ahead = !sparse && d <= SHORT_ROW;                                          \
-        row_##sfx row = row_of_##sfx(sparse, X, rows, order[0]);                                   \
-        double scale = 1, b = *intercept, total = 0, z = row_dot_##sfx(sparse, row, v) + b;        \
-        for (ptrdiff_t i = 0; i < n; ++i) {                                                        \
-            row = row_of_##sfx(sparse, X, rows, order[i]);                                         \
-            const row_##sfx next =                                                                 \
-                i + 1 < n ? row_of_##sfx(sparse, X, rows, order[i + 1]) : row;                     \
-            if (sparse)                                                                            \
-                fetch_sparse(X, sizeof(real), rows, order, i, 1, n);                               \
-            if (i + ROWS_AHEAD < n)                                                                \
-                __builtin_prefetch(sparse ? (const void *)(Y + order[i + ROWS_AHEAD])              \
-                                          : (const void *)(X + order[i + ROWS_AHEAD] * rows->ld)); \
+        row_##sfx w = dense_row_##sfx(kind, v, rows.d);                                            \
+        row_##sfx row = row_of_##sfx(kind, X, &rows, order[0]), next = row;                        \
+        double scale = 1, b = *intercept, total = 0, z = row_dot_##sfx(kind, &row, &w) + b;        \
+        for (ptrdiff_t i = 0; i < n; ++i, row = next) {                                            \
+            if (i + 1 < n)                                                                         \
+                next = row_of_##sfx(kind, X, &rows, order[i + 1]);                                 \
+            fetch_row_##sfx(kind, X, &rows, Y, order, i, n);                                       \
             real ahead = 0, cross = 0;                                                             \
-            if (look_ahead)                                                                        \
-                dot2_##sfx(d, next.x, v, row.x, &ahead, &cross);                                   \
+            if (kind > 0) {                                                                        \
+                ahead = row_dot_##sfx(kind, &next, &w);                                            \
+                cross = row_dot_##sfx(kind, &next, &row);                                          \
+            }                                                                                      \
             const double s = weight ? weight[order[i]] : 1, a = steps[i], y = Y[order[i]];         \
             double inverse = 1;                                                                    \
             if (l2 != 0) {                                                                         \
                 const double shrink = 1 - a * l2;                                                  \
                 scale *= shrink > 0 ? shrink : 0;                                                  \
                 if (scale < SMALLEST) {                                                            \
-                    for (ptrdiff_t j = 0; j < d; ++j)                                              \
-                        v[j] *= (real)scale;                                                       \
+                    rescale_##sfx(kind, (real)scale, &w, v);                                       \
                     ahead *= (real)scale;                                                          \
                     scale = 1;                                                                     \
                 }                                                                                  \
@@ -129,21 +181,20 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
             const double factor = -a * s, base = scale * ahead + b;                                \
             const double gain = factor * (cross + (fit_intercept ? 1 : 0));                        \
             double slope = slope_at(z, y, params);                                                 \
-            if (!(slope <= 1e12 && slope >= -1e12)) /* never taken: a branch has no latency */      \
+            if (!(slope <= 1e12 && slope >= -1e12)) /* never taken: a branch has no latency */     \
                 slope = slope > 0 ? 1e12 : slope < 0 ? -1e12 : slope;                              \
             if (s == 0) /* an absent row, even where its prediction overflowed */                  \
                 slope = 0;                                                                         \
             z_met[i % MET] = z, y_met[i % MET] = y, s_met[i % MET] = s;                            \
             if (i % MET == MET - 1 || i == n - 1)                                                  \
                 total += sum_of_losses(loss, params, i % MET + 1, z_met, y_met, s_met);            \
-            if (look_ahead || slope != 0) /* short rows: less than a mispredicted branch */        \
-                row_axpy_##sfx(sparse, (real)(factor * inverse * slope), row, v);                  \
+            if (kind > 0 || slope != 0) /* short rows: less than a mispredicted branch */          \
+                row_axpy_##sfx(kind, (real)(factor * inverse * slope), &row, &w, v);               \
             if (fit_intercept)                                                                     \
                 b += factor * slope;                                                               \
-            z = look_ahead ? base + gain * slope : scale * row_dot_##sfx(sparse, next, v) + b;     \
+            z = kind > 0 ? base + gain * slope : scale * row_dot_##sfx(kind, &next, &w) + b;       \
         }                                                                                          \
-        for (ptrdiff_t j = 0; j < d; ++j)                                                          \
-            v[j] *= (real)scale;                                                                   \
+        rescale_##sfx(kind, (real)scale, &w, v);                                                   \
         *intercept = b;                                                                            \
         return total;                                                                              \
     }                                                                                              \
@@ -152,12 +203,34 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
                                  const double *steps, int loss, const double *params, double l2,   \
                                  int fit_intercept, real *v, double *intercept)                    \
     {                                                                                              \
-        if (rows->sparse)                                                                          \
-            return sgd_over_##sfx(1, X, rows, Y, weight, order, n, steps, loss, params, l2,        \
-                                  fit_intercept, v, intercept);                                    \
-        return sgd_over_##sfx(0, X, rows, Y, weight, order, n, steps, loss, params, l2,            \
-                              fit_intercept, v, intercept);                                        \
+        enum { L = sizeof(vec) / sizeof(real) };                                                   \
+        const slope_function slope = LOSSES[loss].slope;                                           \
+        const ptrdiff_t vectors = (rows->d + L - 1) / L;                                           \
+        FASTGD_SGD_IF(rows->sparse, SPARSE, sfx)                                                   \
+        FASTGD_SGD_IF(vectors > MOST_VECTORS, LONG, sfx)                                           \
+        FASTGD_SGD_IF(vectors <= 1, 1, sfx)                                                        \
+        FASTGD_SGD_IF(vectors == 2, 2, sfx)                                                        \
+        FASTGD_SGD_IF(vectors == 3, 3, sfx)                                                        \
+        FASTGD_SGD_IF(vectors == 4, 4, sfx)                                                        \
+        FASTGD_SGD_IF(vectors <= 6, 6, sfx)                                                        \
+        FASTGD_SGD_IF(vectors <= 8, 8, sfx)                                                        \
+        return 0;                                                                                  \
     }
-FASTGD_DEFINE_SGD(double, f64, 1e-9)
-FASTGD_DEFINE_SGD(float, f32, 1e-6)
+#define FULL(kind) ((kind) > 4 ? (kind) - 2 : (kind) - 1) /* vectors that are not the end of a row */
+#define FASTGD_SGD(kind, slope, sfx)                                                               \
+    sgd_over_##sfx(kind, slope, X, rows, Y, weight, order, n, steps, loss, params, l2,             \
+                   fit_intercept, v, intercept)
+/* The slopes of common losses are inlined: a call would empty the registers. */
+#define FASTGD_SGD_IF(condition, kind, sfx)                                                        \
+    if (condition) {                                                                               \
+        if (slope == log_loss_slope)                                                               \
+            return FASTGD_SGD(kind, logistic_slope, sfx);                                          \
+        if (kind > 0 && slope == squared_error_slope)                                              \
+            return FASTGD_SGD(kind, squared_error_slope, sfx);                                     \
+        if (kind > 0 && slope == hinge_slope)                                                      \
+            return FASTGD_SGD(kind, hinge_slope, sfx);                                             \
+        return FASTGD_SGD(kind, slope, sfx);                                                       \
+    }
+FASTGD_DEFINE_SGD(double, short_f64, f64, 1e-9)
+FASTGD_DEFINE_SGD(float, short_f32, f32, 1e-6)
 #endif

@@ -8,16 +8,83 @@
 #define FASTGD_SIMD_H
 #include <stddef.h>
 #include <stdint.h>
-
 #ifdef __AVX2__
-#define FASTGD_VECTOR_BYTES 32
-#else
-#define FASTGD_VECTOR_BYTES 16
+#include <immintrin.h>
 #endif
 
-/* `aligned` lowers the alignment to that of one element: any address may be loaded. */
+#ifdef __AVX2__
+#define FASTGD_SHORT_BYTES 32
+#else
+#define FASTGD_SHORT_BYTES 16
+#endif
+#ifdef __AVX512F__
+#define FASTGD_VECTOR_BYTES 64
+#else
+#define FASTGD_VECTOR_BYTES FASTGD_SHORT_BYTES
+#endif
+
+/* A short vector ends a long loop, or is enough for a short row: 64 bytes at once close one of three ports.
+ * `aligned` lowers the alignment to that of one element: any address may be loaded. */
 typedef double vec_f64 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(8), may_alias));
 typedef float vec_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES), aligned(4), may_alias));
+typedef double short_f64 __attribute__((vector_size(FASTGD_SHORT_BYTES), aligned(8), may_alias));
+typedef float short_f32 __attribute__((vector_size(FASTGD_SHORT_BYTES), aligned(4), may_alias));
+
+/* part: the first n numbers at x, 0 <= n <= lanes, and zeros; keep: the way back. */
+#ifdef __AVX2__
+static const int32_t ONES_AND_ZEROS[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+static inline __m256i first_words(ptrdiff_t n)
+{
+    return _mm256_loadu_si256((const __m256i *)(ONES_AND_ZEROS + 8 - n));
+}
+static inline short_f64 part_f64(const double *x, ptrdiff_t n) { return _mm256_maskload_pd(x, first_words(2 * n)); }
+static inline short_f32 part_f32(const float *x, ptrdiff_t n) { return _mm256_maskload_ps(x, first_words(n)); }
+static inline void keep_f64(short_f64 v, double *x, ptrdiff_t n) { _mm256_maskstore_pd(x, first_words(2 * n), v); }
+static inline void keep_f32(short_f32 v, float *x, ptrdiff_t n) { _mm256_maskstore_ps(x, first_words(n), v); }
+static inline double sum_short_f64(short_f64 v)
+{
+    const __m128d half = _mm256_castpd256_pd128(v) + _mm256_extractf128_pd(v, 1);
+    return half[0] + half[1];
+}
+static inline float sum_short_f32(short_f32 v)
+{
+    const __m128 half = _mm256_castps256_ps128(v) + _mm256_extractf128_ps(v, 1);
+    return (half[0] + half[2]) + (half[1] + half[3]);
+}
+#else
+#define FASTGD_PART(real, vec, sfx)                                                              \
+    static inline vec part_##sfx(const real *x, ptrdiff_t n)                                     \
+    {                                                                                            \
+        enum { L = sizeof(vec) / sizeof(real) };                                                 \
+        vec v = {0};                                                                             \
+        for (int l = 0; l < L; ++l)                                                              \
+            if (l < n)                                                                           \
+                v[l] = x[l];                                                                     \
+        return v;                                                                                \
+    }                                                                                            \
+    static inline void keep_##sfx(vec v, real *x, ptrdiff_t n)                                   \
+    {                                                                                            \
+        enum { L = sizeof(vec) / sizeof(real) };                                                 \
+        for (int l = 0; l < L; ++l)                                                              \
+            if (l < n)                                                                           \
+                x[l] = v[l];                                                                     \
+    }
+FASTGD_PART(double, short_f64, f64)
+FASTGD_PART(float, short_f32, f32)
+static inline double sum_short_f64(short_f64 v) { return v[0] + v[1]; }
+static inline float sum_short_f32(short_f32 v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+#endif
+
+/* A long vector folded to a short one */
+#ifdef __AVX512F__
+static inline short_f64 fold_f64(vec_f64 v) { return _mm512_castpd512_pd256(v) + _mm512_extractf64x4_pd(v, 1); }
+static inline short_f32 fold_f32(vec_f32 v) { return _mm512_castps512_ps256(v) + _mm512_extractf32x8_ps(v, 1); }
+#else
+static inline short_f64 fold_f64(vec_f64 v) { return v; }
+static inline short_f32 fold_f32(vec_f32 v) { return v; }
+#endif
+static inline double sum_lanes_f64(vec_f64 v) { return sum_short_f64(fold_f64(v)); }
+static inline float sum_lanes_f32(vec_f32 v) { return sum_short_f32(fold_f32(v)); }
 
 enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
 
@@ -46,19 +113,11 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
             sum[c] += x[p] * W[at[p] * k + c];                                                   \
     }
 
-#define FASTGD_DEFINE_SIMD(real, vec, sfx)                                                       \
-    static inline real sum_lanes_##sfx(vec v)                                                    \
-    {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real) };                                                 \
-        for (int half = L / 2; half; half /= 2) /* a tree: log2(L) additions in a row */         \
-            for (int l = 0; l < half; ++l)                                                       \
-                v[l] += v[l + half];                                                             \
-        return v[0];                                                                             \
-    }                                                                                            \
+#define FASTGD_DEFINE_SIMD(real, vec, tail, sfx)                                                 \
     /* sum_j x_j w_j */                                                                          \
     static inline real dot_##sfx(ptrdiff_t n, const real *x, const real *w)                      \
     {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real) };                                                 \
+        enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                \
         vec a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0};                                              \
         ptrdiff_t j = 0;                                                                         \
         for (; j + 4 * L <= n; j += 4 * L) {                                                     \
@@ -69,84 +128,67 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
         }                                                                                        \
         for (; j + L <= n; j += L)                                                               \
             a0 += *(const vec *)(x + j) * *(const vec *)(w + j);                                 \
-        real s = sum_lanes_##sfx((a0 + a1) + (a2 + a3));                                         \
-        for (; j < n; ++j)                                                                       \
-            s += x[j] * w[j];                                                                    \
-        return s;                                                                                \
-    }                                                                                            \
-    /* x . v and x . w, x being loaded once */                                                   \
-    static inline void dot2_##sfx(ptrdiff_t n, const real *x, const real *v, const real *w,      \
-                                  real *xv, real *xw)                                            \
-    {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real) };                                                 \
-        vec a0 = {0}, a1 = {0}, b0 = {0}, b1 = {0};                                              \
-        ptrdiff_t j = 0;                                                                         \
-        for (; j + 2 * L <= n; j += 2 * L) {                                                     \
-            const vec x0 = *(const vec *)(x + j), x1 = *(const vec *)(x + j + L);                \
-            a0 += x0 * *(const vec *)(v + j);                                                    \
-            b0 += x0 * *(const vec *)(w + j);                                                    \
-            a1 += x1 * *(const vec *)(v + j + L);                                                \
-            b1 += x1 * *(const vec *)(w + j + L);                                                \
+        tail sum = fold_##sfx((a0 + a1) + (a2 + a3));                                            \
+        for (; j < n; j += S) {                                                                  \
+            const ptrdiff_t r = n - j < S ? n - j : S;                                           \
+            sum += part_##sfx(x + j, r) * part_##sfx(w + j, r);                                  \
         }                                                                                        \
-        if (j + L <= n) {                                                                        \
-            const vec x0 = *(const vec *)(x + j);                                                \
-            a0 += x0 * *(const vec *)(v + j);                                                    \
-            b0 += x0 * *(const vec *)(w + j);                                                    \
-            j += L;                                                                              \
-        }                                                                                        \
-        real s = sum_lanes_##sfx(a0 + a1), t = sum_lanes_##sfx(b0 + b1);                         \
-        for (; j < n; ++j) {                                                                     \
-            s += x[j] * v[j];                                                                    \
-            t += x[j] * w[j];                                                                    \
-        }                                                                                        \
-        *xv = s, *xw = t;                                                                        \
+        return sum_short_##sfx(sum);                                                             \
     }                                                                                            \
     /* out_r = sum_j x_rj w_j for four rows */                                                   \
     static inline void dot4_##sfx(ptrdiff_t n, const real *x0, const real *x1, const real *x2,   \
                                   const real *x3, const real *w, real *out)                      \
     {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real) };                                                 \
+        enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                \
         vec a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0};                                              \
         ptrdiff_t j = 0;                                                                         \
         for (; j + L <= n; j += L) {                                                             \
-            vec v = *(const vec *)(w + j);                                                       \
+            const vec v = *(const vec *)(w + j);                                                 \
             a0 += *(const vec *)(x0 + j) * v;                                                    \
             a1 += *(const vec *)(x1 + j) * v;                                                    \
             a2 += *(const vec *)(x2 + j) * v;                                                    \
             a3 += *(const vec *)(x3 + j) * v;                                                    \
         }                                                                                        \
-        real s0 = sum_lanes_##sfx(a0), s1 = sum_lanes_##sfx(a1);                                 \
-        real s2 = sum_lanes_##sfx(a2), s3 = sum_lanes_##sfx(a3);                                 \
-        for (; j < n; ++j) {                                                                     \
-            s0 += x0[j] * w[j];                                                                  \
-            s1 += x1[j] * w[j];                                                                  \
-            s2 += x2[j] * w[j];                                                                  \
-            s3 += x3[j] * w[j];                                                                  \
+        tail s0 = fold_##sfx(a0), s1 = fold_##sfx(a1), s2 = fold_##sfx(a2), s3 = fold_##sfx(a3); \
+        for (; j < n; j += S) {                                                                  \
+            const ptrdiff_t r = n - j < S ? n - j : S;                                           \
+            const tail v = part_##sfx(w + j, r);                                                 \
+            s0 += part_##sfx(x0 + j, r) * v;                                                     \
+            s1 += part_##sfx(x1 + j, r) * v;                                                     \
+            s2 += part_##sfx(x2 + j, r) * v;                                                     \
+            s3 += part_##sfx(x3 + j, r) * v;                                                     \
         }                                                                                        \
-        out[0] = s0, out[1] = s1, out[2] = s2, out[3] = s3;                                      \
+        out[0] = sum_short_##sfx(s0), out[1] = sum_short_##sfx(s1);                              \
+        out[2] = sum_short_##sfx(s2), out[3] = sum_short_##sfx(s3);                              \
     }                                                                                            \
     /* g_j += a x_j */                                                                           \
     static inline void axpy_##sfx(ptrdiff_t n, real a, const real *x, real *g)                   \
     {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real) };                                                 \
+        enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                \
         ptrdiff_t j = 0;                                                                         \
         for (; j + L <= n; j += L)                                                               \
             *(vec *)(g + j) += *(const vec *)(x + j) * a;                                        \
-        for (; j < n; ++j)                                                                       \
-            g[j] += a * x[j];                                                                    \
+        for (; j < n; j += S) {                                                                  \
+            const ptrdiff_t r = n - j < S ? n - j : S;                                           \
+            keep_##sfx(part_##sfx(g + j, r) + part_##sfx(x + j, r) * a, g + j, r);               \
+        }                                                                                        \
     }                                                                                            \
     /* g_j += sum_r a_r x_rj for four rows */                                                    \
     static inline void axpy4_##sfx(ptrdiff_t n, const real *a, const real *x0, const real *x1,   \
                                    const real *x2, const real *x3, real *g)                      \
     {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real) };                                                 \
+        enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                \
         const real b0 = a[0], b1 = a[1], b2 = a[2], b3 = a[3];                                   \
         ptrdiff_t j = 0;                                                                         \
         for (; j + L <= n; j += L)                                                               \
             *(vec *)(g + j) += (*(const vec *)(x0 + j) * b0 + *(const vec *)(x1 + j) * b1) +     \
                                (*(const vec *)(x2 + j) * b2 + *(const vec *)(x3 + j) * b3);      \
-        for (; j < n; ++j)                                                                       \
-            g[j] += (x0[j] * b0 + x1[j] * b1) + (x2[j] * b2 + x3[j] * b3);                       \
+        for (; j < n; j += S) {                                                                  \
+            const ptrdiff_t r = n - j < S ? n - j : S;                                           \
+            const tail first = part_##sfx(x0 + j, r) * b0 + part_##sfx(x1 + j, r) * b1;          \
+            const tail last = part_##sfx(x2 + j, r) * b2 + part_##sfx(x3 + j, r) * b3;           \
+            keep_##sfx(part_##sfx(g + j, r) + (first + last), g + j, r);                         \
+        }                                                                                        \
     }                                                                                            \
     /* sum_p x_p w[at_p], of a sparse row */                                                     \
     static inline real sparse_dot_##sfx(ptrdiff_t n, const real *x, const int32_t *at,           \
@@ -191,8 +233,8 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
             g[at[p]] += a * x[p];                                                                \
     }
 
-FASTGD_DEFINE_SIMD(double, vec_f64, f64)
-FASTGD_DEFINE_SIMD(float, vec_f32, f32)
+FASTGD_DEFINE_SIMD(double, vec_f64, short_f64, f64)
+FASTGD_DEFINE_SIMD(float, vec_f32, short_f32, f32)
 
 /* the same of floats, summed in double */
 static inline void sparse_outer_f32_f64(ptrdiff_t width, ptrdiff_t n, const float *x, const int32_t *at,

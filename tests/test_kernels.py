@@ -49,6 +49,15 @@ def assert_twins(ours, twin, tol):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("order", "CF")
+def test_loss_gradient_is_its_numpy_twin_for_any_number_of_columns(order, dtype):
+    for d in range(1, 70):
+        X, y, w, _ = make(m=23, d=d, dtype=dtype)
+        X = np.asarray(X, order=order)
+        assert_twins(loss_gradient(X, y, w), twin_gradient(X, y, w, "squared_error"), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("k", [None, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", ALL_LOSSES)
