@@ -381,14 +381,17 @@ def _warn_of_distance(problem, plan, result):
     if plan.full:
         value, gap = _distance(problem, result)
         if np.isfinite(gap) and value > 0:
-            message += f" The objective is about {100 * gap / value:.2g} % above its minimum."
-    message += " Increase max_iter"
+            message += f" The objective is about {100 * gap / value:.3g} % above its minimum."
+    remedy = "Increase max_iter"
     if not plan.auto_rate:
-        message += f", or the learning rate ({result.learning_rate:.6g}"
-        stable = _stable_rate(problem, plan)
-        message += f"; largest stable: {stable:.6g})" if stable == stable else ")"
-        message += ', or set learning_rate="auto"'
-    warnings.warn(message + ", or raise tol.", ConvergenceWarning, stacklevel=4)
+        rate, stable = result.learning_rate, _stable_rate(problem, plan)
+        if rate > stable:
+            remedy = f"The learning rate ({rate:.6g}) is above the largest stable one ({stable:.6g}): lower it"
+        else:
+            known = f"; largest stable: {stable:.6g}" if stable == stable else ""
+            remedy += f", or the learning rate ({rate:.6g}{known})"
+        remedy += ', or set learning_rate="auto"'
+    warnings.warn(f"{message} {remedy}, or raise tol.", ConvergenceWarning, stacklevel=4)
 
 
 def _distance(problem, result):

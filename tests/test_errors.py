@@ -95,6 +95,16 @@ def largest_stable_rate(X, alpha, s=None, fit_intercept=True):
     return 2 / np.linalg.eigvalsh((A.T * s) @ A + np.diag(penalty))[-1]
 
 
+def test_a_rate_just_above_the_stable_one_is_not_to_be_raised_further(data):
+    stable = largest_stable_rate(data.X, 0.0)
+    model = GDRegressor(solver="gd", alpha=0.0, max_iter=20, tol=1e-12)
+    with pytest.warns(ConvergenceWarning, match="above the largest stable one") as caught:
+        model.set_params(learning_rate=1.001 * stable).fit(data.X, data.y)
+    assert any(abs(n / stable - 1) < 1e-4 for n in numbers(caught[0].message))
+    with pytest.warns(ConvergenceWarning, match="Increase max_iter, or the learning rate"):
+        model.set_params(learning_rate=0.999 * stable).fit(data.X, data.y)
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
