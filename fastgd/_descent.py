@@ -386,7 +386,7 @@ def _warn_of_distance(problem, plan, result):
     if not plan.auto_rate:
         rate, stable = result.learning_rate, _stable_rate(problem, plan)
         if rate > stable:
-            remedy = f"The learning rate ({rate:.6g}) is above the largest stable one ({stable:.6g}): lower it"
+            remedy = f"The learning rate {rate:.6g} is above the largest stable one, {stable:.6g}: lower it"
         else:
             known = f"; largest stable: {stable:.6g}" if stable == stable else ""
             remedy += f", or the learning rate ({rate:.6g}{known})"
