@@ -51,6 +51,17 @@ static inline float sum_short_f32(short_f32 v)
     const __m128 half = _mm256_castps256_ps128(v) + _mm256_extractf128_ps(v, 1);
     return (half[0] + half[2]) + (half[1] + half[3]);
 }
+/* the sums of four vectors, side by side */
+static inline void four_sums_f64(short_f64 a, short_f64 b, short_f64 c, short_f64 d, double *out)
+{
+    const __m256d ab = _mm256_hadd_pd(a, b), cd = _mm256_hadd_pd(c, d);
+    _mm256_storeu_pd(out, _mm256_permute2f128_pd(ab, cd, 0x20) + _mm256_permute2f128_pd(ab, cd, 0x31));
+}
+static inline void four_sums_f32(short_f32 a, short_f32 b, short_f32 c, short_f32 d, float *out)
+{
+    const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(out, _mm256_castps256_ps128(all) + _mm256_extractf128_ps(all, 1));
+}
 #else
 #define FASTGD_PART(real, vec, sfx)                                                              \
     static inline vec part_##sfx(const real *x, ptrdiff_t n)                                     \
@@ -68,11 +79,16 @@ static inline float sum_short_f32(short_f32 v)
         for (int l = 0; l < L; ++l)                                                              \
             if (l < n)                                                                           \
                 x[l] = v[l];                                                                     \
+    }                                                                                            \
+    static inline void four_sums_##sfx(vec a, vec b, vec c, vec d, real *out)                    \
+    {                                                                                            \
+        out[0] = sum_short_##sfx(a), out[1] = sum_short_##sfx(b);                                \
+        out[2] = sum_short_##sfx(c), out[3] = sum_short_##sfx(d);                                \
     }
-FASTGD_PART(double, short_f64, f64)
-FASTGD_PART(float, short_f32, f32)
 static inline double sum_short_f64(short_f64 v) { return v[0] + v[1]; }
 static inline float sum_short_f32(short_f32 v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+FASTGD_PART(double, short_f64, f64)
+FASTGD_PART(float, short_f32, f32)
 #endif
 
 /* A long vector folded to a short one */
@@ -113,6 +129,33 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
             sum[c] += x[p] * W[at[p] * k + c];                                                   \
     }
 
+/* Sums in memory, by ever shorter pieces: what a mask has stored, the next load would have to wait for. */
+#define FASTGD_IN_PIECES(DO, real, vec, tail)                                                    \
+    typedef real pair __attribute__((vector_size(2 * sizeof(real)), aligned(sizeof(real)), may_alias)); \
+    typedef real four __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias)); \
+    enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                    \
+    ptrdiff_t j = 0;                                                                             \
+    for (; j + L <= n; j += L)                                                                   \
+        DO(vec)                                                                                  \
+    if (L > S && j + S <= n) {                                                                   \
+        DO(tail)                                                                                 \
+        j += S;                                                                                  \
+    }                                                                                            \
+    if (S > 4 && j + 4 <= n) {                                                                   \
+        DO(four)                                                                                 \
+        j += 4;                                                                                  \
+    }                                                                                            \
+    if (S > 2 && j + 2 <= n) {                                                                   \
+        DO(pair)                                                                                 \
+        j += 2;                                                                                  \
+    }                                                                                            \
+    if (j < n)                                                                                   \
+        DO(real)
+#define FASTGD_AXPY(type) *(type *)(g + j) += *(const type *)(x + j) * a;
+#define FASTGD_AXPY4(type)                                                                       \
+    *(type *)(g + j) += (*(const type *)(x0 + j) * b0 + *(const type *)(x1 + j) * b1) +          \
+                        (*(const type *)(x2 + j) * b2 + *(const type *)(x3 + j) * b3);
+
 #define FASTGD_DEFINE_SIMD(real, vec, tail, sfx)                                                 \
     /* sum_j x_j w_j */                                                                          \
     static inline real dot_##sfx(ptrdiff_t n, const real *x, const real *w)                      \
@@ -129,10 +172,12 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
         for (; j + L <= n; j += L)                                                               \
             a0 += *(const vec *)(x + j) * *(const vec *)(w + j);                                 \
         tail sum = fold_##sfx((a0 + a1) + (a2 + a3));                                            \
-        for (; j < n; j += S) {                                                                  \
-            const ptrdiff_t r = n - j < S ? n - j : S;                                           \
-            sum += part_##sfx(x + j, r) * part_##sfx(w + j, r);                                  \
+        if (L > S && j + S <= n) {                                                               \
+            sum += *(const tail *)(x + j) * *(const tail *)(w + j);                              \
+            j += S;                                                                              \
         }                                                                                        \
+        if (j < n)                                                                               \
+            sum += part_##sfx(x + j, n - j) * part_##sfx(w + j, n - j);                          \
         return sum_short_##sfx(sum);                                                             \
     }                                                                                            \
     /* out_r = sum_j x_rj w_j for four rows */                                                   \
@@ -150,45 +195,34 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
             a3 += *(const vec *)(x3 + j) * v;                                                    \
         }                                                                                        \
         tail s0 = fold_##sfx(a0), s1 = fold_##sfx(a1), s2 = fold_##sfx(a2), s3 = fold_##sfx(a3); \
-        for (; j < n; j += S) {                                                                  \
-            const ptrdiff_t r = n - j < S ? n - j : S;                                           \
-            const tail v = part_##sfx(w + j, r);                                                 \
-            s0 += part_##sfx(x0 + j, r) * v;                                                     \
-            s1 += part_##sfx(x1 + j, r) * v;                                                     \
-            s2 += part_##sfx(x2 + j, r) * v;                                                     \
-            s3 += part_##sfx(x3 + j, r) * v;                                                     \
+        if (L > S && j + S <= n) {                                                               \
+            const tail v = *(const tail *)(w + j);                                               \
+            s0 += *(const tail *)(x0 + j) * v;                                                   \
+            s1 += *(const tail *)(x1 + j) * v;                                                   \
+            s2 += *(const tail *)(x2 + j) * v;                                                   \
+            s3 += *(const tail *)(x3 + j) * v;                                                   \
+            j += S;                                                                              \
         }                                                                                        \
-        out[0] = sum_short_##sfx(s0), out[1] = sum_short_##sfx(s1);                              \
-        out[2] = sum_short_##sfx(s2), out[3] = sum_short_##sfx(s3);                              \
+        if (j < n) {                                                                             \
+            const tail v = part_##sfx(w + j, n - j);                                             \
+            s0 += part_##sfx(x0 + j, n - j) * v;                                                 \
+            s1 += part_##sfx(x1 + j, n - j) * v;                                                 \
+            s2 += part_##sfx(x2 + j, n - j) * v;                                                 \
+            s3 += part_##sfx(x3 + j, n - j) * v;                                                 \
+        }                                                                                        \
+        four_sums_##sfx(s0, s1, s2, s3, out);                                                    \
     }                                                                                            \
     /* g_j += a x_j */                                                                           \
     static inline void axpy_##sfx(ptrdiff_t n, real a, const real *x, real *g)                   \
     {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                \
-        ptrdiff_t j = 0;                                                                         \
-        for (; j + L <= n; j += L)                                                               \
-            *(vec *)(g + j) += *(const vec *)(x + j) * a;                                        \
-        for (; j < n; j += S) {                                                                  \
-            const ptrdiff_t r = n - j < S ? n - j : S;                                           \
-            keep_##sfx(part_##sfx(g + j, r) + part_##sfx(x + j, r) * a, g + j, r);               \
-        }                                                                                        \
+        FASTGD_IN_PIECES(FASTGD_AXPY, real, vec, tail)                                           \
     }                                                                                            \
     /* g_j += sum_r a_r x_rj for four rows */                                                    \
     static inline void axpy4_##sfx(ptrdiff_t n, const real *a, const real *x0, const real *x1,   \
                                    const real *x2, const real *x3, real *g)                      \
     {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                \
         const real b0 = a[0], b1 = a[1], b2 = a[2], b3 = a[3];                                   \
-        ptrdiff_t j = 0;                                                                         \
-        for (; j + L <= n; j += L)                                                               \
-            *(vec *)(g + j) += (*(const vec *)(x0 + j) * b0 + *(const vec *)(x1 + j) * b1) +     \
-                               (*(const vec *)(x2 + j) * b2 + *(const vec *)(x3 + j) * b3);      \
-        for (; j < n; j += S) {                                                                  \
-            const ptrdiff_t r = n - j < S ? n - j : S;                                           \
-            const tail first = part_##sfx(x0 + j, r) * b0 + part_##sfx(x1 + j, r) * b1;          \
-            const tail last = part_##sfx(x2 + j, r) * b2 + part_##sfx(x3 + j, r) * b3;           \
-            keep_##sfx(part_##sfx(g + j, r) + (first + last), g + j, r);                         \
-        }                                                                                        \
+        FASTGD_IN_PIECES(FASTGD_AXPY4, real, vec, tail)                                          \
     }                                                                                            \
     /* sum_p x_p w[at_p], of a sparse row */                                                     \
     static inline real sparse_dot_##sfx(ptrdiff_t n, const real *x, const int32_t *at,           \
