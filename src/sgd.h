@@ -1,4 +1,4 @@
-/* Stochastic gradient descent on single rows, one output: the inner loop of an epoch.
+/* Stochastic gradient descent on single dense rows, one output: the inner loop of an epoch.
  *
  * w = scale * v, so that the L2 shrinkage is one multiplication. What limits short rows is not
  * arithmetic but the chain prediction -> slope -> update -> next prediction. It is cut short: while
@@ -7,8 +7,6 @@
  *     z_{i+1} = scale (x_{i+1} . v) + b - a g (x_{i+1} . x_i + 1),
  *
  * one multiplication and one addition after g.
- *
- * Dense and sparse rows go through the same loop, compiled for each.
  */
 #ifndef FASTGD_SGD_H
 #define FASTGD_SGD_H
@@ -64,55 +62,26 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 #define FASTGD_DEFINE_SGD(real, sfx, SMALLEST)                                                     \
-    /* a row: its numbers, how many, and their columns where it is sparse */                       \
-    typedef struct {                                                                               \
-        const real *x;                                                                             \
-        ptrdiff_t n;                                                                               \
-        const int32_t *at;                                                                         \
-    } row_##sfx;                                                                                   \
-    ALWAYS_INLINE row_##sfx row_of_##sfx(const int sparse, const real *X, const layout *rows,      \
-                                         ptrdiff_t i)                                              \
-    {                                                                                              \
-        if (!sparse)                                                                               \
-            return (row_##sfx){X + i * rows->ld, rows->d, NULL};                                   \
-        const ptrdiff_t lo = rows->begin[i];                                                       \
-        return (row_##sfx){X + lo, rows->begin[i + 1] - lo, rows->at + lo};                        \
-    }                                                                                              \
-    ALWAYS_INLINE real row_dot_##sfx(const int sparse, row_##sfx row, const real *v)               \
-    {                                                                                              \
-        return sparse ? sparse_dot_##sfx(row.n, row.x, row.at, v) : dot_##sfx(row.n, row.x, v);    \
-    }                                                                                              \
-    ALWAYS_INLINE void row_axpy_##sfx(const int sparse, real a, row_##sfx row, real *v)            \
-    {                                                                                              \
-        if (sparse)                                                                                \
-            sparse_axpy_##sfx(row.n, a, row.x, row.at, v);                                         \
-        else                                                                                       \
-            axpy_##sfx(row.n, a, row.x, v);                                                        \
-    }                                                                                              \
-    ALWAYS_INLINE double sgd_over_##sfx(                                                           \
-        const int sparse, const real *X, const layout *rows, const real *Y, const real *weight,    \
-        const ptrdiff_t *order, ptrdiff_t n, const double *steps, int loss, const double *params,  \
-        double l2, int fit_intercept, real *v, double *intercept)                                  \
+    static double sgd_rows_##sfx(const real *X, const layout *rows, const real *Y,                 \
+                                 const real *weight, const ptrdiff_t *order, ptrdiff_t n,          \
+                                 const double *steps, int loss, const double *params, double l2,   \
+                                 int fit_intercept, real *v, double *intercept)                    \
     {                                                                                              \
         const int logistic = LOSSES[loss].slope == log_loss_slope;                                 \
         const slope_function slope_at = logistic ? logistic_slope : LOSSES[loss].slope;            \
         const ptrdiff_t d = rows->d;                                                               \
         double z_met[MET], y_met[MET], s_met[MET];                                                 \
-        const int look_ahead = !sparse && d <= SHORT_ROW;                                          \
-        row_##sfx row = row_of_##sfx(sparse, X, rows, order[0]);                                   \
-        double scale = 1, b = *intercept, total = 0, z = row_dot_##sfx(sparse, row, v) + b;        \
+        const int look_ahead = d <= SHORT_ROW;                                                     \
+        double scale = 1, b = *intercept, total = 0;                                               \
+        double z = dot_##sfx(d, X + order[0] * rows->ld, v) + b;                                   \
         for (ptrdiff_t i = 0; i < n; ++i) {                                                        \
-            row = row_of_##sfx(sparse, X, rows, order[i]);                                         \
-            const row_##sfx next =                                                                 \
-                i + 1 < n ? row_of_##sfx(sparse, X, rows, order[i + 1]) : row;                     \
-            if (sparse)                                                                            \
-                fetch_sparse(X, sizeof(real), rows, order, i, 1, n);                               \
+            const real *row = X + order[i] * rows->ld;                                             \
+            const real *next = i + 1 < n ? X + order[i + 1] * rows->ld : row;                      \
             if (i + ROWS_AHEAD < n)                                                                \
-                __builtin_prefetch(sparse ? (const void *)(Y + order[i + ROWS_AHEAD])              \
-                                          : (const void *)(X + order[i + ROWS_AHEAD] * rows->ld)); \
+                __builtin_prefetch(X + order[i + ROWS_AHEAD] * rows->ld);                          \
             real ahead = 0, cross = 0;                                                             \
             if (look_ahead)                                                                        \
-                dot2_##sfx(d, next.x, v, row.x, &ahead, &cross);                                   \
+                dot2_##sfx(d, next, v, row, &ahead, &cross);                                       \
             const double s = weight ? weight[order[i]] : 1, a = steps[i], y = Y[order[i]];         \
             double inverse = 1;                                                                    \
             if (l2 != 0) {                                                                         \
@@ -137,26 +106,15 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
             if (i % MET == MET - 1 || i == n - 1)                                                  \
                 total += sum_of_losses(loss, params, i % MET + 1, z_met, y_met, s_met);            \
             if (look_ahead || slope != 0) /* short rows: less than a mispredicted branch */        \
-                row_axpy_##sfx(sparse, (real)(factor * inverse * slope), row, v);                  \
+                axpy_##sfx(d, (real)(factor * inverse * slope), row, v);                           \
             if (fit_intercept)                                                                     \
                 b += factor * slope;                                                               \
-            z = look_ahead ? base + gain * slope : scale * row_dot_##sfx(sparse, next, v) + b;     \
+            z = look_ahead ? base + gain * slope : scale * dot_##sfx(d, next, v) + b;              \
         }                                                                                          \
         for (ptrdiff_t j = 0; j < d; ++j)                                                          \
             v[j] *= (real)scale;                                                                   \
         *intercept = b;                                                                            \
         return total;                                                                              \
-    }                                                                                              \
-    static double sgd_rows_##sfx(const real *X, const layout *rows, const real *Y,                 \
-                                 const real *weight, const ptrdiff_t *order, ptrdiff_t n,          \
-                                 const double *steps, int loss, const double *params, double l2,   \
-                                 int fit_intercept, real *v, double *intercept)                    \
-    {                                                                                              \
-        if (rows->sparse)                                                                          \
-            return sgd_over_##sfx(1, X, rows, Y, weight, order, n, steps, loss, params, l2,        \
-                                  fit_intercept, v, intercept);                                    \
-        return sgd_over_##sfx(0, X, rows, Y, weight, order, n, steps, loss, params, l2,            \
-                              fit_intercept, v, intercept);                                        \
     }
 FASTGD_DEFINE_SGD(double, f64, 1e-9)
 FASTGD_DEFINE_SGD(float, f32, 1e-6)

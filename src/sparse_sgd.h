@@ -46,8 +46,9 @@ static inline two_columns columns_of(const int32_t *at)
 #endif
 }
 
-/* Both columns pay. */
 typedef int64_t bits __attribute__((vector_size(16), aligned(8), may_alias));
+
+/* Two weights pay, without a branch: which of them rest is nothing that a processor could foresee. */
 ALWAYS_INLINE void pay(column *a, column *b, double owed)
 {
     const column w = {(*a)[0], (*b)[0]}, moved = {(*a)[1], (*b)[1]};
@@ -60,11 +61,11 @@ ALWAYS_INLINE void pay(column *a, column *b, double owed)
     *b = (column){w_after[1], moved_after[1]};
 }
 
-/* loss_slope for a step: neither infinite, nor of a row without weight */
+/* The slope of a step: bounded, and nothing of a row without weight, even where its prediction overflowed. */
 ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, const double *params, double s)
 {
     const double slope = slope_at(z, y, params);
-    if (s == 0) /* an absent row, even where its prediction overflowed */
+    if (s == 0)
         return 0;
     if (!(slope <= 1e12 && slope >= -1e12)) /* never taken: a branch has no latency */
         return slope > 0 ? 1e12 : slope < 0 ? -1e12 : slope;
@@ -154,7 +155,8 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
                 ? plain_dot_##sfx(entries, x, at, v)                                               \
                 : column_dot_##sfx(kind == L1, owed, entries, x, at, columns);                     \
             const double z = scale * product + b;                                                  \
-            const double step = -a * s * step_slope(slope_at, z, y, params, s);                    \
+            const double slope = step_slope(slope_at, z, y, params, s);                            \
+            const double factor = -a * s, step = factor * slope;                                   \
             z_met[i % MET] = z, y_met[i % MET] = y, s_met[i % MET] = s;                            \
             if (i % MET == MET - 1 || i == n - 1)                                                  \
                 total += sum_of_losses(loss, params, i % MET + 1, z_met, y_met, s_met);            \
@@ -175,7 +177,7 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
             if (fit_intercept)                                                                     \
                 b += step;                                                                         \
             if (step != 0) {                                                                       \
-                const double g = step / scale;                                                     \
+                const double g = factor / scale * slope;                                           \
                 const column both = {g, g * scales};                                               \
                 if (kind == PLAIN)                                                                 \
                     plain_axpy_##sfx(entries, (real)g, x, at, v);                                  \
