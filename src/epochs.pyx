@@ -74,7 +74,7 @@ def sgd_epoch(
     """Plain (mini-batch or stochastic) gradient descent over the rows of `order`, in place.
 
     A row costs O(d), a sparse one O(its entries): the weights are scale * v, so that the L2 shrinkage is one
-    multiplication; see lazy.pxd for the rest.
+    multiplication; see sparse_sgd.h and lazy.pxd for the rest.
 
     Parameters
     ----------
@@ -263,15 +263,15 @@ def sgd_epoch(
 
 cdef double sparse_rows(
     const floating* X, Layout* layout, const floating* Y, const floating* weight,
-    const Py_ssize_t[::1] order, const double[::1] steps, int loss, const double* params, double l2, double l1,
-    bint fit_intercept, floating[:, ::1] theta, floating[:, ::1] owed, double[::1] owed_total,
+    const Py_ssize_t[::1] order, const double[::1] steps, int loss, const double* params, double l2,
+    double l1, bint fit_intercept, floating[:, ::1] theta, floating[:, ::1] owed, double[::1] owed_total,
     floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
 ):
-    """`sgd_epoch` of single sparse rows and one output, without an average or without penalties but L1: see
-    sparse_sgd.h."""
-    cdef Py_ssize_t d = layout.d, j
+    """`sgd_epoch` of single rows and one output, averaged, or with a penalty of L1 alone, or neither."""
+    cdef Py_ssize_t d = layout.d, n = order.shape[0], j
     cdef SparseKind kind = L1 if l1 != 0 else AVERAGED if first_averaged < steps.shape[0] else PLAIN
     cdef double[:, ::1] columns = np.zeros((d if kind != PLAIN else 1, 2))
+    cdef Column* beside = <Column*> &columns[0, 0]
     cdef SparseState state = SparseState(first_averaged, mean_count[0], 0, l1, owed_total[0])
     cdef double b = theta[0, d], before = mean_count[0], total
     if kind == AVERAGED:
@@ -283,15 +283,11 @@ cdef double sparse_rows(
                 if kind == L1:
                     columns[j, 1] = owed[0, j]
         if floating is double:
-            total = sparse_sgd_f64(
-                kind, X, layout, Y, weight, &order[0], order.shape[0], &steps[0], loss, params, l2,
-                fit_intercept, &theta[0, 0], <Column*> &columns[0, 0], &b, &state,
-            )
+            total = sparse_sgd_f64(kind, X, layout, Y, weight, &order[0], n, &steps[0], loss, params, l2,
+                                   fit_intercept, &theta[0, 0], beside, &b, &state)
         else:
-            total = sparse_sgd_f32(
-                kind, X, layout, Y, weight, &order[0], order.shape[0], &steps[0], loss, params, l2,
-                fit_intercept, &theta[0, 0], <Column*> &columns[0, 0], &b, &state,
-            )
+            total = sparse_sgd_f32(kind, X, layout, Y, weight, &order[0], n, &steps[0], loss, params, l2,
+                                   fit_intercept, &theta[0, 0], beside, &b, &state)
         theta[0, d] = <floating> b
         owed_total[0] = state.owed
         if kind != PLAIN:

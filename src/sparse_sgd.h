@@ -22,13 +22,14 @@
 
 typedef enum { PLAIN, AVERAGED, L1 } sparse_kind;
 
-/* v or w, and beside it `back` or `moved` */
-typedef double column __attribute__((vector_size(16), aligned(8), may_alias));
+typedef double two_f64 __attribute__((vector_size(16), aligned(8), may_alias));
+typedef float two_f32 __attribute__((vector_size(8), aligned(4), may_alias));
+typedef int64_t two_i64 __attribute__((vector_size(16), aligned(8), may_alias));
+typedef two_f64 column; /* v or w, and beside it `back` or `moved` */
 
 typedef struct {
     ptrdiff_t first_averaged;
     double count, mean_intercept; /* averaged updates, and the mean of their intercepts */
-    double scales;
     double l1, owed;
 } sparse_state;
 
@@ -46,17 +47,15 @@ static inline two_columns columns_of(const int32_t *at)
 #endif
 }
 
-typedef int64_t bits __attribute__((vector_size(16), aligned(8), may_alias));
-
 /* Two weights pay, without a branch: which of them rest is nothing that a processor could foresee. */
 ALWAYS_INLINE void pay(column *a, column *b, double owed)
 {
-    const column w = {(*a)[0], (*b)[0]}, moved = {(*a)[1], (*b)[1]};
-    const bits sign = (bits)w & INT64_MIN, size = (bits)w ^ sign;
-    const column due = owed + (column)((bits)moved ^ sign);
-    const bits less = due < (column)size, some = w != 0;
-    const column paid = (column)((((less & (bits)due) | (~less & size)) & some) ^ sign);
-    const column w_after = w - paid, moved_after = moved - paid;
+    const two_f64 w = {(*a)[0], (*b)[0]}, moved = {(*a)[1], (*b)[1]};
+    const two_i64 sign = (two_i64)w & INT64_MIN, size = (two_i64)w ^ sign;
+    const two_f64 due = owed + (two_f64)((two_i64)moved ^ sign);
+    const two_i64 less = due < (two_f64)size, some = w != 0;
+    const two_f64 paid = (two_f64)((((less & (two_i64)due) | (~less & size)) & some) ^ sign);
+    const two_f64 w_after = w - paid, moved_after = moved - paid;
     *a = (column){w_after[0], moved_after[0]};
     *b = (column){w_after[1], moved_after[1]};
 }
@@ -73,8 +72,6 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
 }
 
 #define FASTGD_DEFINE_SPARSE_SGD(real, sfx, SMALLEST)                                              \
-    typedef real two_##sfx                                                                         \
-        __attribute__((vector_size(2 * sizeof(real)), aligned(sizeof(real)), may_alias));          \
     ALWAYS_INLINE double plain_dot_##sfx(ptrdiff_t n, const real *x, const int32_t *at,            \
                                          const real *v)                                            \
     {                                                                                              \
@@ -112,7 +109,7 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
     ALWAYS_INLINE double column_dot_##sfx(const int paying, double owed, ptrdiff_t n,              \
                                           const real *x, const int32_t *at, column *v)             \
     {                                                                                              \
-        double s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                     \
+        two_f64 s0 = {0}, s1 = {0};                                                                \
         ptrdiff_t p = 0;                                                                           \
         for (; p + 4 <= n; p += 4) {                                                               \
             const two_columns a = columns_of(at + p), b = columns_of(at + p + 2);                  \
@@ -120,17 +117,35 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
                 pay(v + a.first, v + a.second, owed);                                              \
                 pay(v + b.first, v + b.second, owed);                                              \
             }                                                                                      \
-            s0 += x[p] * v[a.first][0];                                                            \
-            s1 += x[p + 1] * v[a.second][0];                                                       \
-            s2 += x[p + 2] * v[b.first][0];                                                        \
-            s3 += x[p + 3] * v[b.second][0];                                                       \
+            s0 += (two_f64){x[p], x[p + 1]} * (two_f64){v[a.first][0], v[a.second][0]};            \
+            s1 += (two_f64){x[p + 2], x[p + 3]} * (two_f64){v[b.first][0], v[b.second][0]};        \
         }                                                                                          \
+        s0 += s1;                                                                                  \
+        double sum = s0[0] + s0[1];                                                                \
         for (; p < n; ++p) {                                                                       \
             if (paying)                                                                            \
                 pay(v + at[p], v + at[p], owed);                                                   \
-            s0 += x[p] * v[at[p]][0];                                                              \
+            sum += x[p] * v[at[p]][0];                                                             \
         }                                                                                          \
-        return (s0 + s1) + (s2 + s3);                                                              \
+        return sum;                                                                                \
+    }                                                                                              \
+    /* column_p += x_p g, or its weight alone */                                                   \
+    ALWAYS_INLINE void column_axpy_##sfx(const int both, column g, ptrdiff_t n, const real *x,     \
+                                         const int32_t *at, column *v)                             \
+    {                                                                                              \
+        ptrdiff_t p = 0;                                                                           \
+        for (; p + 2 <= n; p += 2) {                                                               \
+            const two_columns a = columns_of(at + p);                                              \
+            if (both) {                                                                            \
+                v[a.first] += g * (double)x[p];                                                    \
+                v[a.second] += g * (double)x[p + 1];                                               \
+            } else {                                                                               \
+                ((double *)(v + a.first))[0] += g[0] * x[p];                                       \
+                ((double *)(v + a.second))[0] += g[0] * x[p + 1];                                  \
+            }                                                                                      \
+        }                                                                                          \
+        if (p < n)                                                                                 \
+            v[at[p]] += g * (column){x[p], both ? x[p] : 0};                                       \
     }                                                                                              \
     ALWAYS_INLINE double sparse_sgd_as_##sfx(                                                      \
         const sparse_kind kind, const real *X, const layout *rows, const real *Y,                  \
@@ -178,16 +193,11 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
                 b += step;                                                                         \
             if (step != 0) {                                                                       \
                 const double g = factor / scale * slope;                                           \
-                const column both = {g, g * scales};                                               \
                 if (kind == PLAIN)                                                                 \
                     plain_axpy_##sfx(entries, (real)g, x, at, v);                                  \
                 else                                                                               \
-                    for (ptrdiff_t p = 0; p < entries; ++p) {                                      \
-                        if (kind == AVERAGED)                                                      \
-                            columns[at[p]] += both * (double)x[p];                                 \
-                        else                                                                       \
-                            ((double *)(columns + at[p]))[0] += g * x[p];                          \
-                    }                                                                              \
+                    column_axpy_##sfx(kind == AVERAGED, (column){g, g * scales}, entries, x, at,   \
+                                      columns);                                                    \
             }                                                                                      \
             if (kind == AVERAGED && i >= state->first_averaged) {                                  \
                 scales += scale;                                                                   \
