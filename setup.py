@@ -23,10 +23,11 @@ from setuptools.modified import newer_group
 KERNELS = ["linear", "quadratic", "epochs", "network", "dense", "grid"]  # src/<name>.pyx
 
 LONG_VECTORS = "-mprefer-vector-width=512"  # gcc's and clang's choice without it is 256
+IN_BETWEEN = {"epochs"}  # vectors now and then, between single rows: long ones slow down what follows them
 VARIANTS = {"baseline": []}
 if sysconfig.get_platform().endswith("x86_64"):  # not win-amd64, whose compiler has other flags
     VARIANTS["avx2"] = ["-mavx2", "-mfma"]
-    VARIANTS["avx512"] = ["-mfma", *(f"-mavx512{part}" for part in ("f", "dq", "vl", "bw")), LONG_VECTORS]
+    VARIANTS["avx512"] = ["-mfma", *(f"-mavx512{part}" for part in ("f", "dq", "vl", "bw"))]
 
 # Never -ffast-math or -Ofast: gcc would link code that flushes denormals in the whole process.
 # Giving up errno and traps lets loops with sqrt and comparisons vectorise; NaN and inf remain.
@@ -53,6 +54,10 @@ def extension(name, source, flags=()):
         depends=sorted(path for kind in ("pxd", "h", "def") for path in glob(f"src/*.{kind}")),
         extra_compile_args=list(flags),
     )
+
+
+def long_vectors(name, variant):
+    return [LONG_VECTORS] if variant == "avx512" and name not in IN_BETWEEN else []
 
 
 class BuildKernels(build_ext):
@@ -109,6 +114,8 @@ class BuildKernels(build_ext):
 
 if __name__ == "__main__":
     kernels = [
-        extension(f"{variant}.{name}", name, flags) for name in KERNELS for variant, flags in VARIANTS.items()
+        extension(f"{variant}.{name}", name, [*flags, *long_vectors(name, variant)])
+        for name in KERNELS
+        for variant, flags in VARIANTS.items()
     ]
     setup(ext_modules=[*kernels, extension("cpu", "cpu")], cmdclass={"build_ext": BuildKernels})

@@ -30,6 +30,28 @@ cdef extern from "sgd.h" nogil:
                         const double* steps, int loss, const double* params, double l2,
                         int fit_intercept, float* v, double* intercept) noexcept
 
+cdef extern from "sparse_sgd.h" nogil:
+    ctypedef enum SparseKind "sparse_kind":
+        PLAIN, AVERAGED, L1
+    ctypedef struct SparseState "sparse_state":
+        Py_ssize_t first_averaged
+        double count
+        double mean_intercept
+        double l1
+        double owed
+    ctypedef struct Column "column":
+        pass
+    double sparse_sgd_f64(SparseKind kind, const double* X, const Layout* rows, const double* Y,
+                          const double* weight, const Py_ssize_t* order, Py_ssize_t n,
+                          const double* steps, int loss, const double* params, double l2,
+                          int fit_intercept, double* v, Column* columns, double* intercept,
+                          SparseState* state) noexcept
+    double sparse_sgd_f32(SparseKind kind, const float* X, const Layout* rows, const float* Y,
+                          const float* weight, const Py_ssize_t* order, Py_ssize_t n,
+                          const double* steps, int loss, const double* params, double l2,
+                          int fit_intercept, float* v, Column* columns, double* intercept,
+                          SparseState* state) noexcept
+
 RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
 
 
@@ -52,7 +74,7 @@ def sgd_epoch(
     """Plain (mini-batch or stochastic) gradient descent over the rows of `order`, in place.
 
     A row costs O(d), a sparse one O(its entries): the weights are scale * v, so that the L2 shrinkage is one
-    multiplication; see lazy.pxd for the rest.
+    multiplication; see sparse_sgd.h and lazy.pxd for the rest.
 
     Parameters
     ----------
@@ -87,6 +109,14 @@ def sgd_epoch(
     cdef double smallest = 1e-9 if floating is double else 1e-6
     cdef const floating* x = &values[0, 0]
     cdef bint averaged = first_averaged < steps.shape[0]
+    if layout.sparse and batch_size == 1 and k == 1 and not passive_aggressive and not (
+        l1 != 0 and (l2 != 0 or averaged)
+    ):
+        total[0] = sparse_rows(
+            x, &layout, &Y[0, 0], s, order, steps, loss, &params[0], l2, l1, fit_intercept, theta,
+            owed, owed_total, mean, mean_count, first_averaged,
+        )
+        return np.asarray(total)
     if batch_size == 1 and k == 1 and l1 == 0 and not passive_aggressive and not averaged:
         with nogil:
             if floating is double:
@@ -229,6 +259,47 @@ def sgd_epoch(
     if loss >= SOFTMAX_LOG_LOSS:
         out[:] = out[0]
     return out
+
+
+cdef double sparse_rows(
+    const floating* X, Layout* layout, const floating* Y, const floating* weight,
+    const Py_ssize_t[::1] order, const double[::1] steps, int loss, const double* params, double l2,
+    double l1, bint fit_intercept, floating[:, ::1] theta, floating[:, ::1] owed, double[::1] owed_total,
+    floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
+):
+    """`sgd_epoch` of single rows and one output, averaged, or with a penalty of L1 alone, or neither."""
+    cdef Py_ssize_t d = layout.d, n = order.shape[0], j
+    cdef SparseKind kind = L1 if l1 != 0 else AVERAGED if first_averaged < steps.shape[0] else PLAIN
+    cdef double[:, ::1] columns = np.zeros((d if kind != PLAIN else 1, 2))
+    cdef Column* beside = <Column*> &columns[0, 0]
+    cdef SparseState state = SparseState(first_averaged, mean_count[0], 0, l1, owed_total[0])
+    cdef double b = theta[0, d], before = mean_count[0], total
+    if kind == AVERAGED:
+        state.mean_intercept = mean[0, d]
+    with nogil:
+        if kind != PLAIN:
+            for j in range(d):
+                columns[j, 0] = theta[0, j]
+                if kind == L1:
+                    columns[j, 1] = owed[0, j]
+        if floating is double:
+            total = sparse_sgd_f64(kind, X, layout, Y, weight, &order[0], n, &steps[0], loss, params, l2,
+                                   fit_intercept, &theta[0, 0], beside, &b, &state)
+        else:
+            total = sparse_sgd_f32(kind, X, layout, Y, weight, &order[0], n, &steps[0], loss, params, l2,
+                                   fit_intercept, &theta[0, 0], beside, &b, &state)
+        theta[0, d] = <floating> b
+        owed_total[0] = state.owed
+        if kind != PLAIN:
+            for j in range(d):
+                theta[0, j] = <floating> columns[j, 0]
+                if kind == L1:
+                    owed[0, j] = <floating> columns[j, 1]
+                else:
+                    mean[0, j] = <floating> ((before * mean[0, j] + columns[j, 1]) / state.count)
+        if kind == AVERAGED:
+            mean[0, d], mean_count[0] = <floating> state.mean_intercept, state.count
+    return total
 
 
 cdef void transpose(Py_ssize_t n, Py_ssize_t m, const floating* A, floating* B) noexcept nogil:

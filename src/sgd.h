@@ -1,4 +1,4 @@
-/* Stochastic gradient descent on single rows, one output: the inner loop of an epoch.
+/* Stochastic gradient descent on single dense rows, one output: the inner loop of an epoch.
  *
  * w = scale * v, so that the L2 shrinkage is one multiplication. What limits short rows is not
  * arithmetic but the chain prediction -> slope -> update -> next prediction. It is cut short: while
@@ -7,8 +7,6 @@
  *     z_{i+1} = scale (x_{i+1} . v) + b - a g (x_{i+1} . x_i + 1),
  *
  * one multiplication and one addition after g.
- *
- * Dense and sparse rows go through the same loop, compiled for each.
  */
 #ifndef FASTGD_SGD_H
 #define FASTGD_SGD_H
@@ -16,9 +14,9 @@
 #include "rows.h"
 #include "simd.h"
 
-/* What the loop is compiled for: sparse rows, dense ones, or such short ones that a row and the weights
- * stay in registers, as 1 .. MOST_VECTORS vectors. */
-enum { SPARSE = -1, LONG = 0, MOST_VECTORS = 8 };
+/* What the loop is compiled for: rows of any length, or so short ones that a row and the weights stay in
+ * registers, as 1 .. MOST_VECTORS vectors. */
+enum { LONG = 0, MOST_VECTORS = 8 };
 enum { MET = 128, FETCHED_BYTES = 1024 }; /* of a row to come; the hardware foresees the rest of a longer one */
 
 /* 2^(j/32) */
@@ -66,15 +64,25 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/* The slope of a step: bounded, and nothing of a row without weight, even where its prediction overflowed. */
+ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, const double *params, double s)
+{
+    const double slope = slope_at(z, y, params);
+    if (s == 0)
+        return 0;
+    if (!(slope <= 1e12 && slope >= -1e12)) /* never taken: a branch has no latency */
+        return slope > 0 ? 1e12 : slope < 0 ? -1e12 : slope;
+    return slope;
+}
+
 #define FASTGD_DEFINE_SGD(real, vec, sfx, SMALLEST)                                                \
-    /* a row: its numbers, how many, their columns if sparse, and themselves if short */           \
+    /* a row: its numbers and how many, and themselves if short */                                 \
     typedef struct {                                                                               \
         const real *x;                                                                             \
         ptrdiff_t n;                                                                               \
-        const int32_t *at;                                                                         \
         vec v[MOST_VECTORS];                                                                       \
     } row_##sfx;                                                                                   \
-    ALWAYS_INLINE row_##sfx dense_row_##sfx(const int kind, const real *x, ptrdiff_t n)            \
+    ALWAYS_INLINE row_##sfx row_of_##sfx(const int kind, const real *x, ptrdiff_t n)               \
     {                                                                                              \
         enum { L = sizeof(vec) / sizeof(real) };                                                   \
         row_##sfx row = {.x = x, .n = n};                                                          \
@@ -84,19 +92,8 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
         }                                                                                          \
         return row;                                                                                \
     }                                                                                              \
-    ALWAYS_INLINE row_##sfx row_of_##sfx(const int kind, const real *X, const layout *rows,        \
-                                         ptrdiff_t i)                                              \
-    {                                                                                              \
-        if (kind != SPARSE)                                                                        \
-            return dense_row_##sfx(kind, X + i * rows->ld, rows->d);                               \
-        const ptrdiff_t lo = rows->begin[i];                                                       \
-        return (row_##sfx){.x = X + lo, .n = rows->begin[i + 1] - lo, .at = rows->at + lo};        \
-    }                                                                                              \
-    /* x . w, w being dense */                                                                     \
     ALWAYS_INLINE real row_dot_##sfx(const int kind, const row_##sfx *row, const row_##sfx *w)     \
     {                                                                                              \
-        if (kind == SPARSE)                                                                        \
-            return sparse_dot_##sfx(row->n, row->x, row->at, w->x);                                \
         if (kind == LONG)                                                                          \
             return dot_##sfx(row->n, row->x, w->x);                                                \
         vec sum = row->v[0] * w->v[0];                                                             \
@@ -108,8 +105,6 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
     ALWAYS_INLINE void row_axpy_##sfx(const int kind, real a, const row_##sfx *row, row_##sfx *w,  \
                                       real *v)                                                     \
     {                                                                                              \
-        if (kind == SPARSE)                                                                        \
-            sparse_axpy_##sfx(row->n, a, row->x, row->at, v);                                      \
         if (kind == LONG)                                                                          \
             axpy_##sfx(row->n, a, row->x, v);                                                      \
         for (int l = 0; l < kind; ++l)                                                             \
@@ -124,43 +119,35 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
             w->v[l] *= a;                                                                          \
             keep_##sfx(w->v[l], v + l * L, left);                                                  \
         }                                                                                          \
-        if (kind <= 0)                                                                             \
+        if (kind == LONG)                                                                          \
             for (ptrdiff_t j = 0; j < w->n; ++j)                                                   \
                 v[j] *= a;                                                                         \
     }                                                                                              \
-    ALWAYS_INLINE void fetch_row_##sfx(const int kind, const real *X, const layout *rows,          \
-                                       const real *Y, const ptrdiff_t *order, ptrdiff_t i,         \
-                                       ptrdiff_t n)                                                \
+    ALWAYS_INLINE void fetch_row_##sfx(const real *x, ptrdiff_t n)                                 \
     {                                                                                              \
         enum { LINE = 64 / sizeof(real), MOST = FETCHED_BYTES / sizeof(real) };                    \
-        if (kind == SPARSE)                                                                        \
-            fetch_sparse(X, sizeof(real), rows, order, i, 1, n);                                   \
-        if (i + ROWS_AHEAD >= n)                                                                   \
-            return;                                                                                \
-        const ptrdiff_t to_come = order[i + ROWS_AHEAD];                                           \
-        __builtin_prefetch(Y + to_come);                                                           \
-        if (kind == SPARSE)                                                                        \
-            return;                                                                                \
-        const real *const x = X + to_come * rows->ld;                                              \
-        for (ptrdiff_t j = 0; j < rows->d && j < MOST; j += LINE)                                  \
+        for (ptrdiff_t j = 0; j < n && j < MOST; j += LINE)                                        \
             __builtin_prefetch(x + j);                                                             \
-        __builtin_prefetch(x + rows->d - 1);                                                       \
+        __builtin_prefetch(x + n - 1);                                                             \
     }                                                                                              \
     ALWAYS_INLINE double sgd_over_##sfx(                                                           \
-        const int kind, const slope_function slope_at, const real *X, const layout *layout_of_X,   \
+        const int kind, const slope_function slope_at, const real *X, const layout *rows,          \
         const real *Y, const real *weight, const ptrdiff_t *order, ptrdiff_t n,                    \
         const double *steps, int loss, const double *params, double l2, int fit_intercept,         \
         real *v, double *intercept)                                                                \
     {                                                                                              \
-        const layout rows = *layout_of_X; /* a copy, that no write to v can change */              \
+        const ptrdiff_t d = rows->d, ld = rows->ld;                                                \
         double z_met[MET], y_met[MET], s_met[MET];                                                 \
-        row_##sfx w = dense_row_##sfx(kind, v, rows.d);                                            \
-        row_##sfx row = row_of_##sfx(kind, X, &rows, order[0]), next = row;                        \
+        row_##sfx w = row_of_##sfx(kind, v, d);                                                    \
+        row_##sfx row = row_of_##sfx(kind, X + order[0] * ld, d), next = row;                      \
         double scale = 1, b = *intercept, total = 0, z = row_dot_##sfx(kind, &row, &w) + b;        \
         for (ptrdiff_t i = 0; i < n; ++i, row = next) {                                            \
             if (i + 1 < n)                                                                         \
-                next = row_of_##sfx(kind, X, &rows, order[i + 1]);                                 \
-            fetch_row_##sfx(kind, X, &rows, Y, order, i, n);                                       \
+                next = row_of_##sfx(kind, X + order[i + 1] * ld, d);                               \
+            if (i + ROWS_AHEAD < n) {                                                              \
+                __builtin_prefetch(Y + order[i + ROWS_AHEAD]);                                     \
+                fetch_row_##sfx(X + order[i + ROWS_AHEAD] * ld, d);                                \
+            }                                                                                      \
             real ahead = 0, cross = 0;                                                             \
             if (kind > 0) {                                                                        \
                 ahead = row_dot_##sfx(kind, &next, &w);                                            \
@@ -180,11 +167,7 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
             }                                                                                      \
             const double factor = -a * s, base = scale * ahead + b;                                \
             const double gain = factor * (cross + (fit_intercept ? 1 : 0));                        \
-            double slope = slope_at(z, y, params);                                                 \
-            if (!(slope <= 1e12 && slope >= -1e12)) /* never taken: a branch has no latency */     \
-                slope = slope > 0 ? 1e12 : slope < 0 ? -1e12 : slope;                              \
-            if (s == 0) /* an absent row, even where its prediction overflowed */                  \
-                slope = 0;                                                                         \
+            const double slope = step_slope(slope_at, z, y, params, s);                            \
             z_met[i % MET] = z, y_met[i % MET] = y, s_met[i % MET] = s;                            \
             if (i % MET == MET - 1 || i == n - 1)                                                  \
                 total += sum_of_losses(loss, params, i % MET + 1, z_met, y_met, s_met);            \
@@ -206,7 +189,6 @@ static double sum_of_losses(int loss, const double *params, ptrdiff_t n, const d
         enum { L = sizeof(vec) / sizeof(real) };                                                   \
         const slope_function slope = LOSSES[loss].slope;                                           \
         const ptrdiff_t vectors = (rows->d + L - 1) / L;                                           \
-        FASTGD_SGD_IF(rows->sparse, SPARSE, sfx)                                                   \
         FASTGD_SGD_IF(vectors > MOST_VECTORS, LONG, sfx)                                           \
         FASTGD_SGD_IF(vectors <= 1, 1, sfx)                                                        \
         FASTGD_SGD_IF(vectors == 2, 2, sfx)                                                        \

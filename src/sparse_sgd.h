@@ -1,0 +1,228 @@
+/* Stochastic gradient descent on single sparse rows, one output: the inner loop of an epoch.
+ *
+ * Only the weights that a row meets are touched; what the others are owed is made up for when a row
+ * comes. As in sgd.h, w = scale * v, so that the L2 shrinkage of every weight is one multiplication.
+ *
+ * Averages: the sum of the iterates is scales * v - back, where scales is the sum of their scales,
+ * and what a row adds to v it adds to `back`, times the scales so far (Bottou 2012).
+ *
+ * L1: every weight pays up to `owed`, the penalty since training began, after every update; `moved`
+ * is what it was moved by (Tsuruoka, Tsujii & Ananiadou 2009). Payments in a row, with nothing in
+ * between, are one payment of the last sum: a weight above zero ends at max(0, w - (owed + moved))
+ * either way, and one at rest stays. So a weight that pays just before it is looked at has the value
+ * that it would have, had it paid all along.
+ *
+ * What stands beside a weight lies beside it in memory: a column is one line of a cache.
+ */
+#ifndef FASTGD_SPARSE_SGD_H
+#define FASTGD_SPARSE_SGD_H
+#include <string.h>
+#include "rows.h"
+#include "sgd.h"
+
+typedef enum { PLAIN, AVERAGED, L1 } sparse_kind;
+
+typedef double two_f64 __attribute__((vector_size(16), aligned(8), may_alias));
+typedef float two_f32 __attribute__((vector_size(8), aligned(4), may_alias));
+typedef int64_t two_i64 __attribute__((vector_size(16), aligned(8), may_alias));
+typedef two_f64 column; /* v or w, and beside it `back` or `moved` */
+
+typedef struct {
+    ptrdiff_t first_averaged;
+    double count, mean_intercept; /* averaged updates, and the mean of their intercepts */
+    double l1, owed;
+} sparse_state;
+
+/* Columns of two entries by one load: loads are what an epoch has most of. */
+typedef struct { ptrdiff_t first, second; } two_columns;
+static inline two_columns columns_of(const int32_t *at)
+{
+    uint64_t both;
+    memcpy(&both, at, sizeof both);
+    const ptrdiff_t low = (uint32_t)both, high = both >> 32;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return (two_columns){high, low};
+#else
+    return (two_columns){low, high};
+#endif
+}
+
+/* Two weights pay, without a branch: which of them rest is nothing that a processor could foresee. */
+ALWAYS_INLINE void pay(column *a, column *b, double owed)
+{
+    const two_f64 w = {(*a)[0], (*b)[0]}, moved = {(*a)[1], (*b)[1]};
+    const two_i64 sign = (two_i64)w & INT64_MIN, size = (two_i64)w ^ sign;
+    const two_f64 due = owed + (two_f64)((two_i64)moved ^ sign);
+    const two_i64 less = due < (two_f64)size, some = w != 0;
+    const two_f64 paid = (two_f64)((((less & (two_i64)due) | (~less & size)) & some) ^ sign);
+    const two_f64 w_after = w - paid, moved_after = moved - paid;
+    *a = (column){w_after[0], moved_after[0]};
+    *b = (column){w_after[1], moved_after[1]};
+}
+
+#define FASTGD_DEFINE_SPARSE_SGD(real, sfx, SMALLEST)                                              \
+    ALWAYS_INLINE double plain_dot_##sfx(ptrdiff_t n, const real *x, const int32_t *at,            \
+                                         const real *v)                                            \
+    {                                                                                              \
+        two_##sfx s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};                                          \
+        ptrdiff_t p = 0;                                                                           \
+        for (; p + 8 <= n; p += 8) {                                                               \
+            const two_columns a = columns_of(at + p), b = columns_of(at + p + 2);                  \
+            const two_columns c = columns_of(at + p + 4), e = columns_of(at + p + 6);              \
+            s0 += *(const two_##sfx *)(x + p) * (two_##sfx){v[a.first], v[a.second]};              \
+            s1 += *(const two_##sfx *)(x + p + 2) * (two_##sfx){v[b.first], v[b.second]};          \
+            s2 += *(const two_##sfx *)(x + p + 4) * (two_##sfx){v[c.first], v[c.second]};          \
+            s3 += *(const two_##sfx *)(x + p + 6) * (two_##sfx){v[e.first], v[e.second]};          \
+        }                                                                                          \
+        for (; p + 2 <= n; p += 2) {                                                               \
+            const two_columns a = columns_of(at + p);                                              \
+            s0 += *(const two_##sfx *)(x + p) * (two_##sfx){v[a.first], v[a.second]};              \
+        }                                                                                          \
+        s0 = (s0 + s1) + (s2 + s3);                                                                \
+        return s0[0] + s0[1] + (p < n ? x[p] * v[at[p]] : 0);                                      \
+    }                                                                                              \
+    ALWAYS_INLINE void plain_axpy_##sfx(ptrdiff_t n, real g, const real *x, const int32_t *at,     \
+                                        real *v)                                                   \
+    {                                                                                              \
+        ptrdiff_t p = 0;                                                                           \
+        for (; p + 2 <= n; p += 2) {                                                               \
+            const two_columns a = columns_of(at + p);                                              \
+            const two_##sfx sum =                                                                  \
+                *(const two_##sfx *)(x + p) * g + (two_##sfx){v[a.first], v[a.second]};            \
+            v[a.first] = sum[0];                                                                   \
+            v[a.second] = sum[1];                                                                  \
+        }                                                                                          \
+        if (p < n)                                                                                 \
+            v[at[p]] += g * x[p];                                                                  \
+    }                                                                                              \
+    ALWAYS_INLINE double column_dot_##sfx(const int paying, double owed, ptrdiff_t n,              \
+                                          const real *x, const int32_t *at, column *v)             \
+    {                                                                                              \
+        two_f64 s0 = {0}, s1 = {0};                                                                \
+        ptrdiff_t p = 0;                                                                           \
+        for (; p + 4 <= n; p += 4) {                                                               \
+            const two_columns a = columns_of(at + p), b = columns_of(at + p + 2);                  \
+            if (paying) {                                                                          \
+                pay(v + a.first, v + a.second, owed);                                              \
+                pay(v + b.first, v + b.second, owed);                                              \
+            }                                                                                      \
+            s0 += (two_f64){x[p], x[p + 1]} * (two_f64){v[a.first][0], v[a.second][0]};            \
+            s1 += (two_f64){x[p + 2], x[p + 3]} * (two_f64){v[b.first][0], v[b.second][0]};        \
+        }                                                                                          \
+        s0 += s1;                                                                                  \
+        double sum = s0[0] + s0[1];                                                                \
+        for (; p < n; ++p) {                                                                       \
+            if (paying)                                                                            \
+                pay(v + at[p], v + at[p], owed);                                                   \
+            sum += x[p] * v[at[p]][0];                                                             \
+        }                                                                                          \
+        return sum;                                                                                \
+    }                                                                                              \
+    /* column_p += x_p g, or its weight alone */                                                   \
+    ALWAYS_INLINE void column_axpy_##sfx(const int both, column g, ptrdiff_t n, const real *x,     \
+                                         const int32_t *at, column *v)                             \
+    {                                                                                              \
+        ptrdiff_t p = 0;                                                                           \
+        for (; p + 2 <= n; p += 2) {                                                               \
+            const two_columns a = columns_of(at + p);                                              \
+            if (both) {                                                                            \
+                v[a.first] += g * (double)x[p];                                                    \
+                v[a.second] += g * (double)x[p + 1];                                               \
+            } else {                                                                               \
+                ((double *)(v + a.first))[0] += g[0] * x[p];                                       \
+                ((double *)(v + a.second))[0] += g[0] * x[p + 1];                                  \
+            }                                                                                      \
+        }                                                                                          \
+        if (p < n)                                                                                 \
+            v[at[p]] += g * (column){x[p], both ? x[p] : 0};                                       \
+    }                                                                                              \
+    ALWAYS_INLINE double sparse_sgd_as_##sfx(                                                      \
+        const sparse_kind kind, const real *X, const layout *rows, const real *Y,                  \
+        const real *weight, const ptrdiff_t *order, ptrdiff_t n, const double *steps, int loss,    \
+        const double *params, double l2, int fit_intercept, real *v, column *columns,              \
+        double *intercept, sparse_state *state)                                                    \
+    {                                                                                              \
+        const int logistic = LOSSES[loss].slope == log_loss_slope;                                 \
+        const slope_function slope_at = logistic ? logistic_slope : LOSSES[loss].slope;            \
+        double z_met[MET], y_met[MET], s_met[MET];                                                 \
+        double scale = 1, scales = 0, b = *intercept, total = 0, owed = state->owed;               \
+        for (ptrdiff_t i = 0; i < n; ++i) {                                                        \
+            fetch_sparse(X, sizeof(real), rows, order, i, 1, n);                                   \
+            if (i + ROWS_AHEAD < n)                                                                \
+                __builtin_prefetch(Y + order[i + ROWS_AHEAD]);                                     \
+            const ptrdiff_t row = order[i], first = rows->begin[row];                              \
+            const ptrdiff_t entries = rows->begin[row + 1] - first;                                \
+            const real *x = X + first;                                                             \
+            const int32_t *at = rows->at + first;                                                  \
+            const double s = weight ? weight[row] : 1, a = steps[i], y = Y[row];                   \
+            const double product = kind == PLAIN                                                   \
+                ? plain_dot_##sfx(entries, x, at, v)                                               \
+                : column_dot_##sfx(kind == L1, owed, entries, x, at, columns);                     \
+            const double z = scale * product + b;                                                  \
+            const double slope = step_slope(slope_at, z, y, params, s);                            \
+            const double factor = -a * s, step = factor * slope;                                   \
+            z_met[i % MET] = z, y_met[i % MET] = y, s_met[i % MET] = s;                            \
+            if (i % MET == MET - 1 || i == n - 1)                                                  \
+                total += sum_of_losses(loss, params, i % MET + 1, z_met, y_met, s_met);            \
+            if (l2 != 0) {                                                                         \
+                const double shrink = 1 - a * l2;                                                  \
+                scale *= shrink > 0 ? shrink : 0;                                                  \
+                if (scale < SMALLEST) {                                                            \
+                    for (ptrdiff_t j = 0; j < rows->d; ++j) {                                      \
+                        if (kind == AVERAGED)                                                      \
+                            columns[j] = columns[j] * (column){scale, 1} -                         \
+                                         (column){0, scales * columns[j][0]};                      \
+                        else                                                                       \
+                            v[j] *= (real)scale;                                                   \
+                    }                                                                              \
+                    scale = 1, scales = 0;                                                         \
+                }                                                                                  \
+            }                                                                                      \
+            if (fit_intercept)                                                                     \
+                b += step;                                                                         \
+            if (step != 0) {                                                                       \
+                const double g = factor / scale * slope;                                           \
+                if (kind == PLAIN)                                                                 \
+                    plain_axpy_##sfx(entries, (real)g, x, at, v);                                  \
+                else                                                                               \
+                    column_axpy_##sfx(kind == AVERAGED, (column){g, g * scales}, entries, x, at,   \
+                                      columns);                                                    \
+            }                                                                                      \
+            if (kind == AVERAGED && i >= state->first_averaged) {                                  \
+                scales += scale;                                                                   \
+                state->count += 1;                                                                 \
+                state->mean_intercept += (b - state->mean_intercept) / state->count;               \
+            }                                                                                      \
+            owed += state->l1 * a;                                                                 \
+        }                                                                                          \
+        for (ptrdiff_t j = 0; j < rows->d; ++j) {                                                  \
+            if (kind == PLAIN)                                                                     \
+                v[j] *= (real)scale;                                                               \
+            else if (kind == L1)                                                                   \
+                pay(columns + j, columns + j, owed);                                               \
+            else /* the last iterate, and the sum of the averaged ones */                          \
+                columns[j] = columns[j][0] * (column){scale, scales} - (column){0, columns[j][1]}; \
+        }                                                                                          \
+        *intercept = b;                                                                            \
+        state->owed = owed;                                                                        \
+        return total;                                                                              \
+    }                                                                                              \
+    /* v: weights where kind is PLAIN, else they are in columns */                                 \
+    static double sparse_sgd_##sfx(                                                                \
+        sparse_kind kind, const real *X, const layout *rows, const real *Y, const real *weight,    \
+        const ptrdiff_t *order, ptrdiff_t n, const double *steps, int loss, const double *params,  \
+        double l2, int fit_intercept, real *v, column *columns, double *intercept,                 \
+        sparse_state *state)                                                                       \
+    {                                                                                              \
+        if (kind == PLAIN)                                                                         \
+            return sparse_sgd_as_##sfx(PLAIN, X, rows, Y, weight, order, n, steps, loss, params,   \
+                                       l2, fit_intercept, v, columns, intercept, state);           \
+        if (kind == AVERAGED)                                                                      \
+            return sparse_sgd_as_##sfx(AVERAGED, X, rows, Y, weight, order, n, steps, loss,        \
+                                       params, l2, fit_intercept, v, columns, intercept, state);   \
+        return sparse_sgd_as_##sfx(L1, X, rows, Y, weight, order, n, steps, loss, params, l2,      \
+                                   fit_intercept, v, columns, intercept, state);                   \
+    }
+FASTGD_DEFINE_SPARSE_SGD(double, f64, 1e-9)
+FASTGD_DEFINE_SPARSE_SGD(float, f32, 1e-6)
+#endif
