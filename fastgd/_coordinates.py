@@ -20,24 +20,32 @@ class Coordinates:
     Parameters
     ----------
     shift, scale : ndarrays of shape (d,), or both None for theta itself
+
+    Attributes
+    ----------
+    factors : ndarray of shape (d + 1,)
+        What u is multiplied by: scale, and 1 for the intercept.
+    offsets : ndarray of shape (d,)
+        What of the intercept's gradient belongs to the columns': shift * scale.
     """
 
     def __init__(self, shift=None, scale=None):
         self.shift, self.scale = shift, scale
         self.identity = scale is None
+        if not self.identity:
+            self.factors, self.offsets = np.append(scale, 1.0), shift * scale
 
     def to_theta(self, u):
         if self.identity:
             return u
-        theta = u * np.append(self.scale, 1.0)
+        theta = u * self.factors
         theta[:, -1] -= theta[:, :-1] @ self.shift
         return theta
 
     def from_theta(self, theta):
         if self.identity:
             return np.array(theta)
-        scale = np.append(self.scale, 1.0)
-        u = np.divide(theta, scale, out=np.zeros_like(theta), where=scale != 0)
+        u = np.divide(theta, self.factors, out=np.zeros_like(theta), where=self.factors != 0)
         u[:, -1] += theta[:, :-1] @ self.shift
         return u
 
@@ -45,8 +53,8 @@ class Coordinates:
         """Gradient with respect to u from that with respect to theta."""
         if self.identity:
             return gradient
-        out = gradient * np.append(self.scale, 1.0)
-        out[:, :-1] -= (self.shift * self.scale) * gradient[:, -1:]
+        out = gradient * self.factors
+        out[:, :-1] -= self.offsets * gradient[:, -1:]
         return out
 
     def kernel_arrays(self, dtype):

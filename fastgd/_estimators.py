@@ -355,12 +355,16 @@ class GDClassifier(ClassifierMixin, BaseGD):
 
     def _find_classes(self, y, classes=None, name="y"):
         """Sorted classes: those of y, or the given ones if y has no others."""
-        check_classification_targets(y)
+        if y.dtype.kind not in "biuU" or 2 * len(np.unique(y)) > len(y):  # else it could not object or warn
+            check_classification_targets(y)
         found = np.unique(y)
-        classes = found if classes is None else np.unique(classes)
-        unknown = np.setdiff1d(found, classes)
-        if len(unknown):
-            raise ValueError(f"{name} has classes {unknown}, not among classes={classes}.")
+        if classes is None:
+            classes = found
+        else:
+            classes = np.unique(classes)
+            unknown = np.setdiff1d(found, classes)
+            if len(unknown):
+                raise ValueError(f"{name} has classes {unknown}, not among classes={classes}.")
         if len(classes) < 2:
             raise ValueError(f"The number of classes has to be greater than one; got {len(classes)} class")
         return classes

@@ -89,7 +89,8 @@ class Loss:
             counts = np.bincount(Y[0].astype(np.intp), weights=weight)
             share = np.maximum(counts / counts.sum(), 1e-6)  # a class may have no weight
             return np.log(share) - np.log(share).mean()
-        mean = np.average(Y, axis=1, weights=weight).astype(np.float64)
+        mean = Y.mean(axis=1) if weight is None else np.average(Y, axis=1, weights=weight)
+        mean = mean.astype(np.float64)
         if self.log_link:
             return np.log(np.maximum(mean, np.finfo(float).tiny))
         if self.kernel in ("log_loss", "brier_score"):
