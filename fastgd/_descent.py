@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ._active_set import active_set
 from ._by_rule import by_rule
 from ._coordinates import standardised
 from ._epochs import EpochState, mini_batch, run_epoch
@@ -247,6 +248,8 @@ def _smooth(problem, plan, result, monitor, tol):
         return 1.0
     if loss.kernel == "squared_error" and affordable:
         problem = QuadraticModel.gram_form(problem, result.u)
+        if problem.penalty.l1 and diag and momentum and active_set(problem, result, monitor, tol=tol):
+            return 1.0
         lipschitz, certified = problem.lipschitz(), True
     else:
         if not affordable and diag and momentum and not problem.penalty.l1:  # a third of the passes
