@@ -12,6 +12,7 @@ from ._compiled import linear
 from ._sparse import is_sparse
 
 ROWS_AT_A_TIME = 4096
+NOISE = 10 * np.finfo(np.float64).eps
 
 
 class Coordinates:
@@ -69,7 +70,7 @@ def column_means_and_variances(X, weight, n_threads):
     with np.errstate(over="ignore", invalid="ignore"):
         start, first, second = linear.column_moments(X, weight, n_threads)
         offset = first / total
-        variance = np.maximum(second / total - offset**2, 0.0)
+        variance = second / total - offset**2
         mean = start + offset
     if not np.isfinite(variance).all():
         columns = np.flatnonzero(~np.isfinite(variance))
@@ -78,9 +79,8 @@ def column_means_and_variances(X, weight, n_threads):
             "constant, or scale X with sklearn.preprocessing.StandardScaler."
         )
     # what is left of a constant column is rounding: it must not be blown up to variance one
-    noise = 10 * np.finfo(np.float64).eps * (np.abs(mean) + np.abs(start))
-    variance[variance <= noise**2] = 0.0
-    return mean, variance
+    noise = NOISE * (np.abs(mean) + np.abs(start))
+    return mean, np.where(variance > noise**2, variance, 0.0)
 
 
 def merged_moments(a, b):

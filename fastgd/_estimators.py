@@ -14,7 +14,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from . import _docs
 from ._base import BaseGD, all_or_nothing
 from ._callbacks import with_callbacks
-from ._losses import COUPLED, MARGIN, REGRESSION, classification_loss, regression_loss
+from ._losses import (
+    COUPLED,
+    LOG_LINKS,
+    MARGIN,
+    REGRESSION,
+    classification_loss,
+    inverse_link,
+    regression_loss,
+)
 
 
 class GDRegressor(RegressorMixin, BaseGD):
@@ -124,8 +132,7 @@ class GDRegressor(RegressorMixin, BaseGD):
             Expected value; with ``loss="poisson"`` and ``"gamma"`` the exponential of the linear
             predictor.
         """
-        loss = regression_loss(self.loss, self.epsilon, self.quantile)
-        return loss.inverse_link(self._predictor(X))
+        return inverse_link(self.loss, self._predictor(X))
 
     def _find_classes(self, y, classes=None, name="y"):
         return None
@@ -166,7 +173,7 @@ class GDRegressor(RegressorMixin, BaseGD):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
-        tags.target_tags.positive_only = self.loss in ("poisson", "gamma")
+        tags.target_tags.positive_only = self.loss in LOG_LINKS
         return tags
 
 

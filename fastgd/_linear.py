@@ -93,9 +93,10 @@ class LinearProblem:
             gradient[:, -1] = 0
         if self.penalty.l2:
             w = theta[:, :-1]
-            gradient[:, :-1] += self.penalty.l2 * w
-            square = self.penalty.l2 / 2 * np.einsum("kj,kj->k", w, w)
-            value += square.sum() if self.loss.coupled else square
+            ridge = self.penalty.l2 * w
+            gradient[:, :-1] += ridge
+            half_square = 0.5 * np.einsum("kj,kj->k", ridge, w)
+            value += half_square.sum() if self.loss.coupled else half_square
         return value, self.coordinates.pull_back(gradient)
 
     def _loss_and_grad(self, theta, curvature):

@@ -39,9 +39,7 @@ def least(model, X, y, sample_weight=None):
         alpha=p["alpha"], l1_ratio=ratio, fit_intercept=p["fit_intercept"], tol=1e-12, max_iter=100_000
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # it would take minutes, and then be a bound still
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it is a bound still
         exact.fit(X, y, sample_weight=sample_weight)
     copy = GDRegressor(**p).fit(X, y)
     copy.coef_, copy.intercept_ = exact.coef_, np.atleast_1d(exact.intercept_)
@@ -61,9 +59,7 @@ def assert_optimal(model, X, y, sample_weight=None):
 def test_the_optimum_is_that_of_coordinate_descent(m, d, share, penalty, fit_intercept):
     X, y = table(m, d)
     ratio = 1.0 if penalty == "l1" else 0.5
-    alpha = (
-        share * largest_alpha(X, y, ratio, fit_intercept) or 0.1
-    )  # one row has no largest beside an intercept
+    alpha = share * largest_alpha(X, y, ratio, fit_intercept) or 0.1  # zero for one row and an intercept
     model = GDRegressor(penalty=penalty, l1_ratio=ratio, alpha=alpha, fit_intercept=fit_intercept).fit(X, y)
     assert_optimal(model, X, y)
 
@@ -85,9 +81,7 @@ HARD = {
     "columns and their negatives": lambda X: np.hstack([X, -X[:, :10]]),
     "a column and its multiple": lambda X: np.hstack([X, 1e3 * X[:, :5], 1e-3 * X[:, 5:10]]),
     "sums of columns": lambda X: np.hstack([X, X[:, :20] + X[:, 1:21]]),
-    "nearly the same columns": lambda X: np.hstack(
-        [X, X + 1e-7 * np.sin(np.arange(X.size)).reshape(X.shape)]
-    ),
+    "nearly the same columns": lambda X: np.hstack([X, X + 1e-7 * np.sin(1e3 * X)]),
     "columns of zeros": lambda X: np.hstack([X, np.zeros((len(X), 3))]),
     "constant columns": lambda X: np.hstack([X, np.full((len(X), 2), 7.0)]),
     "rows twice": lambda X: X[np.arange(len(X)) // 2],
