@@ -473,6 +473,9 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         Z = architecture.predict(X, theta, effective_n_threads(self.n_jobs))
         return Z[:, 0] if self._flat else Z
 
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "coef_") or hasattr(self, "coefs_")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True

@@ -12,6 +12,7 @@ from ._compiled import linear
 from ._sparse import is_sparse
 
 ROWS_AT_A_TIME = 4096
+NOISE = 10 * np.finfo(np.float64).eps
 
 
 class Coordinates:
@@ -20,24 +21,32 @@ class Coordinates:
     Parameters
     ----------
     shift, scale : ndarrays of shape (d,), or both None for theta itself
+
+    Attributes
+    ----------
+    factors : ndarray of shape (d + 1,)
+        What u is multiplied by: scale, and 1 for the intercept.
+    offsets : ndarray of shape (d,)
+        What of the intercept's gradient belongs to the columns': shift * scale.
     """
 
     def __init__(self, shift=None, scale=None):
         self.shift, self.scale = shift, scale
         self.identity = scale is None
+        if not self.identity:
+            self.factors, self.offsets = np.append(scale, 1.0), shift * scale
 
     def to_theta(self, u):
         if self.identity:
             return u
-        theta = u * np.append(self.scale, 1.0)
+        theta = u * self.factors
         theta[:, -1] -= theta[:, :-1] @ self.shift
         return theta
 
     def from_theta(self, theta):
         if self.identity:
             return np.array(theta)
-        scale = np.append(self.scale, 1.0)
-        u = np.divide(theta, scale, out=np.zeros_like(theta), where=scale != 0)
+        u = np.divide(theta, self.factors, out=np.zeros_like(theta), where=self.factors != 0)
         u[:, -1] += theta[:, :-1] @ self.shift
         return u
 
@@ -45,8 +54,8 @@ class Coordinates:
         """Gradient with respect to u from that with respect to theta."""
         if self.identity:
             return gradient
-        out = gradient * np.append(self.scale, 1.0)
-        out[:, :-1] -= (self.shift * self.scale) * gradient[:, -1:]
+        out = gradient * self.factors
+        out[:, :-1] -= self.offsets * gradient[:, -1:]
         return out
 
     def kernel_arrays(self, dtype):
@@ -61,7 +70,7 @@ def column_means_and_variances(X, weight, n_threads):
     with np.errstate(over="ignore", invalid="ignore"):
         start, first, second = linear.column_moments(X, weight, n_threads)
         offset = first / total
-        variance = np.maximum(second / total - offset**2, 0.0)
+        variance = second / total - offset**2
         mean = start + offset
     if not np.isfinite(variance).all():
         columns = np.flatnonzero(~np.isfinite(variance))
@@ -70,9 +79,8 @@ def column_means_and_variances(X, weight, n_threads):
             "constant, or scale X with sklearn.preprocessing.StandardScaler."
         )
     # what is left of a constant column is rounding: it must not be blown up to variance one
-    noise = 10 * np.finfo(np.float64).eps * (np.abs(mean) + np.abs(start))
-    variance[variance <= noise**2] = 0.0
-    return mean, variance
+    noise = NOISE * (np.abs(mean) + np.abs(start))
+    return mean, np.where(variance > noise**2, variance, 0.0)
 
 
 def merged_moments(a, b):

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ._active_set import active_set
 from ._by_rule import by_rule
 from ._coordinates import standardised
 from ._epochs import EpochState, mini_batch, run_epoch
@@ -22,7 +23,7 @@ from ._plan import GRAM_LIMIT
 from ._quadratic import QuadraticModel
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
-from ._solvers import Result, accelerated, proximal_newton, smoothing, variable_metric
+from ._solvers import Result, accelerated, newton, proximal_newton, smoothing, variable_metric
 from ._sparse import is_sparse
 from ._threads import one_blas_thread
 
@@ -123,10 +124,10 @@ def start(problem, plan, rng):
     """
     if plan.hidden:
         return problem.architecture.initial(rng)
-    theta = np.zeros((problem.k, problem.d + 1))
+    u = np.zeros((problem.k, problem.d + 1))  # where all weights are zero, so are they in any coordinates
     if plan.auto_rate and problem.fit_intercept:
-        theta[:, -1] = problem.baseline()
-    return problem.coordinates.from_theta(theta)
+        u[:, -1] = problem.baseline()
+    return u
 
 
 def set_scales(problem, plan, moments=None):
@@ -233,8 +234,7 @@ def _smooth(problem, plan, result, monitor, tol):
     affordable = problem.d < GRAM_LIMIT
     if plan.preconditioner == "gram":
         if loss.kernel == "squared_error":
-            metric = Gram([problem.hessian_bound(1.0)], exact=True)
-            accelerated(problem, metric, result, monitor, tol=tol, momentum=momentum)
+            newton(problem, Gram([problem.hessian_bound(1.0)]), result, monitor, tol=tol)
         else:
             memory, refresh = 20 if momentum else 0, loss.kernel != "softmax_brier_score"
             bound = None  # of few columns, the local curvature costs less than a pass over the data
@@ -248,6 +248,8 @@ def _smooth(problem, plan, result, monitor, tol):
         return 1.0
     if loss.kernel == "squared_error" and affordable:
         problem = QuadraticModel.gram_form(problem, result.u)
+        if problem.penalty.l1 and diag and momentum and active_set(problem, result, monitor, tol=tol):
+            return 1.0
         lipschitz, certified = problem.lipschitz(), True
     else:
         if not affordable and diag and momentum and not problem.penalty.l1:  # a third of the passes

@@ -14,7 +14,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from . import _docs
 from ._base import BaseGD, all_or_nothing
 from ._callbacks import with_callbacks
-from ._losses import COUPLED, MARGIN, REGRESSION, classification_loss, regression_loss
+from ._losses import (
+    COUPLED,
+    LOG_LINKS,
+    MARGIN,
+    REGRESSION,
+    classification_loss,
+    inverse_link,
+    regression_loss,
+)
 
 
 class GDRegressor(RegressorMixin, BaseGD):
@@ -124,8 +132,7 @@ class GDRegressor(RegressorMixin, BaseGD):
             Expected value; with ``loss="poisson"`` and ``"gamma"`` the exponential of the linear
             predictor.
         """
-        loss = regression_loss(self.loss, self.epsilon, self.quantile)
-        return loss.inverse_link(self._predictor(X))
+        return inverse_link(self.loss, self._predictor(X))
 
     def _find_classes(self, y, classes=None, name="y"):
         return None
@@ -166,7 +173,7 @@ class GDRegressor(RegressorMixin, BaseGD):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
-        tags.target_tags.positive_only = self.loss in ("poisson", "gamma")
+        tags.target_tags.positive_only = self.loss in LOG_LINKS
         return tags
 
 
@@ -355,12 +362,16 @@ class GDClassifier(ClassifierMixin, BaseGD):
 
     def _find_classes(self, y, classes=None, name="y"):
         """Sorted classes: those of y, or the given ones if y has no others."""
-        check_classification_targets(y)
+        if y.dtype.kind not in "biuU" or 2 * len(np.unique(y)) > len(y):  # else it could not object or warn
+            check_classification_targets(y)
         found = np.unique(y)
-        classes = found if classes is None else np.unique(classes)
-        unknown = np.setdiff1d(found, classes)
-        if len(unknown):
-            raise ValueError(f"{name} has classes {unknown}, not among classes={classes}.")
+        if classes is None:
+            classes = found
+        else:
+            classes = np.unique(classes)
+            unknown = np.setdiff1d(found, classes)
+            if len(unknown):
+                raise ValueError(f"{name} has classes {unknown}, not among classes={classes}.")
         if len(classes) < 2:
             raise ValueError(f"The number of classes has to be greater than one; got {len(classes)} class")
         return classes

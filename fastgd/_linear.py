@@ -70,11 +70,11 @@ class LinearProblem:
 
     # ---- values -----------------------------------------------------------------------------
 
-    def group(self, product):
-        """Sum of a (k, p) array over each group, shape (n_groups, 1)."""
+    def inner(self, a, b):
+        """Inner product of two (k, p) arrays over each group, shape (n_groups, 1)."""
         if self.n_groups == 1:
-            return np.full((1, 1), product.sum())
-        return product.sum(axis=1, keepdims=True)
+            return np.array([[np.vdot(a, b)]])
+        return np.einsum("kj,kj->k", a, b)[:, None]
 
     def loss_sums(self, theta, curvature=None):
         """Sum of the rows' weighted losses per output, shape (k,), and its gradient (k, d + 1)."""
@@ -93,9 +93,10 @@ class LinearProblem:
             gradient[:, -1] = 0
         if self.penalty.l2:
             w = theta[:, :-1]
-            gradient[:, :-1] += self.penalty.l2 * w
-            square = self.penalty.l2 / 2 * np.einsum("kj,kj->k", w, w)
-            value += square.sum() if self.loss.coupled else square
+            ridge = self.penalty.l2 * w
+            gradient[:, :-1] += ridge
+            half_square = 0.5 * np.einsum("kj,kj->k", ridge, w)
+            value += half_square.sum() if self.loss.coupled else half_square
         return value, self.coordinates.pull_back(gradient)
 
     def _loss_and_grad(self, theta, curvature):
@@ -106,13 +107,20 @@ class LinearProblem:
 
     def l1_thresholds(self):
         """Coefficient of |u| per parameter, shape (d + 1,): the intercept has none."""
-        scale = np.ones(self.d) if self.coordinates.identity else self.coordinates.scale
-        return np.append(self.penalty.l1 * scale, 0.0)
+        return self.penalty.l1 * self._factors_of_weights()
+
+    def _factors_of_weights(self):
+        """What the coordinates multiply parameters by to make them weights, (d + 1,): 0 for the intercept."""
+        c = self.coordinates
+        factors = np.ones(self.d + 1) if c.identity else c.factors.copy()
+        factors[-1] = 0.0
+        return factors
 
     def l1_value(self, u):
         if not self.penalty.l1:
             return 0.0
-        return self.group(np.abs(u) * self.l1_thresholds())[:, 0]
+        value = np.abs(u) @ self.l1_thresholds()
+        return value.sum(keepdims=True) if self.loss.coupled else value
 
     def prox(self, u, lipschitz):
         """Proximal step of the L1 penalty in the metric lipschitz * I."""
@@ -148,20 +156,19 @@ class LinearProblem:
         """Sums of products of columns less the coordinates' shift, in place, as means of scaled columns."""
         A /= self.total_weight
         if not self.coordinates.identity:
-            scale = np.append(self.coordinates.scale, 1.0)
-            A *= scale
-            A *= scale[:, None]
+            factors = self.coordinates.factors
+            A *= factors
+            A *= factors[:, None]
         if not self.fit_intercept:
             A[-1] = A[:, -1] = 0
         return A
 
     def _ridge(self):
         """Second derivative of the L2 penalty per parameter, shape (d + 1,)."""
-        scale = np.ones(self.d) if self.coordinates.identity else self.coordinates.scale
-        return np.append(self.penalty.l2 * scale**2, 0.0)
+        return self.penalty.l2 * self._factors_of_weights() ** 2
 
     def _add_ridge(self, A):
-        A.flat[:: len(A) + 1] += self._ridge()
+        A.reshape(-1)[:: len(A) + 1] += self._ridge()
         return A
 
     def hessian_bound(self, curvature):

@@ -13,6 +13,8 @@ import numpy as np
 
 from ._compiled import linear
 
+LOG_LINKS = ("poisson", "gamma")
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -31,8 +33,6 @@ class Loss:
         What y is: a number, -1 / 1, or a class index of a loss that couples the classes.
     slope : float
         For kinked losses and huber, the largest slope.
-    log_link : bool
-        Predictions are exp(z).
     """
 
     name: str
@@ -42,7 +42,6 @@ class Loss:
     target: str = "value"
     slope: float = np.inf
     smooth_kernel: str | None = None
-    log_link: bool = False
 
     @property
     def id(self):
@@ -52,6 +51,11 @@ class Loss:
     def array(self):
         """The parameters as the kernels take them."""
         return np.array((*self.params, 0.0, 0.0, 0.0, 0.0)[:4])
+
+    @property
+    def log_link(self):
+        """Whether predictions are exp(z)."""
+        return self.name in LOG_LINKS
 
     @property
     def coupled(self):
@@ -89,7 +93,8 @@ class Loss:
             counts = np.bincount(Y[0].astype(np.intp), weights=weight)
             share = np.maximum(counts / counts.sum(), 1e-6)  # a class may have no weight
             return np.log(share) - np.log(share).mean()
-        mean = np.average(Y, axis=1, weights=weight).astype(np.float64)
+        mean = Y.mean(axis=1) if weight is None else np.average(Y, axis=1, weights=weight)
+        mean = mean.astype(np.float64)
         if self.log_link:
             return np.log(np.maximum(mean, np.finfo(float).tiny))
         if self.kernel in ("log_loss", "brier_score"):
@@ -111,7 +116,12 @@ class Loss:
         return np.average(least, axis=1, weights=weight)
 
     def inverse_link(self, Z):
-        return np.exp(Z) if self.log_link else Z
+        return inverse_link(self.name, Z)
+
+
+def inverse_link(name, Z):
+    """Predictions of the loss of that name from the predictor Z."""
+    return np.exp(Z) if name in LOG_LINKS else Z
 
 
 def _weighted_quantile(y, weight, level):
@@ -142,8 +152,8 @@ REGRESSION = {
     ),
     "absolute_error": lambda e, q: _kinked(1.0, 1.0, 0.0),
     "quantile": lambda e, q: _kinked(1.0 - q, q, 0.0),
-    "poisson": lambda e, q: dict(kernel="poisson", curvature=None, log_link=True),
-    "gamma": lambda e, q: dict(kernel="gamma", curvature=None, log_link=True),
+    "poisson": lambda e, q: dict(kernel="poisson", curvature=None),
+    "gamma": lambda e, q: dict(kernel="gamma", curvature=None),
 }
 MARGIN = {
     "log_loss": lambda e, q: dict(kernel="log_loss", curvature=0.25),

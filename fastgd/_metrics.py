@@ -11,11 +11,11 @@ never overshoots (the majorisation of a proximal gradient step). In the problem'
 import numpy as np
 from scipy.linalg import lapack
 
+TINY = np.finfo(float).tiny
+
 
 class Diagonal:
     """P = lipschitz * I; not `certified` where it is an estimate of the bound only."""
-
-    exact = False
 
     def __init__(self, lipschitz, certified=True):
         self.lipschitz, self.certified = float(lipschitz), certified
@@ -38,8 +38,6 @@ class Gram:
     matrices : list of ndarrays of shape (p, p)
         One for all outputs, one per output, or one of size k p over all outputs at once; diagonals of
         size one by the choice of coordinates.
-    exact : bool
-        Whether P is the Hessian itself, so that one step ends the descent.
     """
 
     # Relative to unit diagonals: far below what the data say, far above what Cholesky rounds off.
@@ -48,17 +46,17 @@ class Gram:
     certified = True
     lipschitz = 1.0  # P itself is the bound
 
-    def __init__(self, matrices, exact=False):
-        self.matrices, self.exact = matrices, exact
+    def __init__(self, matrices):
+        self.matrices = matrices
         self.factors = [self._factor(P) for P in matrices]
 
     def _factor(self, P):
-        scale = max(float(np.max(np.diagonal(P))), np.finfo(float).tiny)
+        scale = max(float(P.diagonal().max()), TINY)
         ridge = self.RIDGE * scale
         while True:
-            damped = P.copy(order="F")
-            damped.flat[:: len(P) + 1] += ridge
-            factor, failed = lapack.dpotrf(damped, lower=1, overwrite_a=1)
+            damped = P.copy()
+            damped.reshape(-1)[:: len(P) + 1] += ridge
+            factor, failed = lapack.dpotrf(damped.T, lower=1, overwrite_a=1)
             if not failed:
                 return factor
             ridge *= 100

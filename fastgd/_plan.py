@@ -172,7 +172,8 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
 
 def hidden_layers(est):
     """hidden_layer_sizes as a tuple of positive ints; a number is one layer."""
-    sizes = tuple(np.atleast_1d(np.asarray(est.hidden_layer_sizes, dtype=object)))
+    sizes = est.hidden_layer_sizes
+    sizes = tuple(sizes) if np.iterable(sizes) else (sizes,)
     if not all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be positive integers, got {est.hidden_layer_sizes!r}.")
     return tuple(int(size) for size in sizes)

@@ -1,5 +1,6 @@
 """Full-batch descents that need no learning rate. They know a problem by its values, gradients and metrics.
 
+    newton          squared error, whose Hessian is one for all
     accelerated     proximal gradient in a metric, Nesterov's momentum, adaptive restart
     variable_metric gradient in a Gram metric that learns, backtracking (no L1)
     proximal_newton the same with an L1 penalty, on quadratic models
@@ -19,6 +20,8 @@ from ._metrics import Diagonal, Gram
 from ._monitor import Silent
 from ._quadratic import QuadraticModel
 
+SMALL = 20_000  # entries of X below which Python costs more than arithmetic
+
 
 @dataclass
 class Result:
@@ -35,7 +38,8 @@ def target_gap(problem, objective, start, tol):
     """Suboptimality per group at which to stop."""
     share, absolute, tiny = tolerances(problem, start, tol)
     excess = objective - problem.floor
-    return np.where(excess <= tiny, np.inf, np.maximum(share * excess, absolute))
+    target = np.maximum(share * excess, absolute)
+    return np.where(excess <= tiny, np.inf, target) if tiny > 0 else target
 
 
 def tolerances(problem, start, tol):
@@ -52,6 +56,26 @@ def tolerances(problem, start, tol):
     return share, rounding * (start - problem.floor) + 1e-300, tiny
 
 
+def newton(problem, hessian, result, monitor, *, tol):
+    """u <- u - P^-1 grad F(u), P being the Hessian: one step, and others that refine what it rounds off."""
+    u, start = result.u, None
+    while monitor.proceed():
+        value, gradient = problem.value_and_grad(u)
+        if not np.isfinite(value).all():
+            raise DivergenceError
+        start = value if start is None else start
+        step = hessian.solve(gradient)
+        gap = problem.inner(gradient, step)[:, 0] / 2
+        u = u - step
+        result.u, result.gap = u, float(gap.sum())
+        reason = monitor.report(value.sum(), lambda: problem.coordinates.to_theta(u))  # noqa: B023
+        if not reason and tol is not None and (gap <= target_gap(problem, value, start, tol)).all():
+            reason = "converged"
+        if reason:
+            result.reason = reason
+            return
+
+
 def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explicit=False):
     """u <- prox(y - P^-1 grad F(y)), y ahead of u by Nesterov's momentum.
 
@@ -64,7 +88,7 @@ def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explici
         limits = tolerances(problem, start, tol)
         problem.accelerated(metric, result, monitor, start, limits, momentum=momentum, explicit=explicit)
         return
-    group = problem.group
+    inner = problem.inner
     u = y = best = result.u
     t = np.ones((problem.n_groups, 1))
     last_y = last_gradient = None
@@ -74,7 +98,7 @@ def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explici
         objective = value + problem.l1_value(y)
         if start is None:
             start = lowest = objective
-        if not np.all(objective - problem.floor <= 2 * (start - problem.floor) + 1e-300):
+        if not (objective - problem.floor <= 2 * (start - problem.floor) + 1e-300).all():
             if explicit or not np.all(np.isfinite(start)):
                 raise DivergenceError
             metric = metric.tightened(2.0)  # the bound was none: start again in a longer metric
@@ -86,38 +110,40 @@ def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explici
         while True:
             u_new = problem.prox(y - metric.solve(gradient), metric.lipschitz)
             step = u_new - y
-            decrement = group(step * metric.apply(step))
+            decrement = inner(step, metric.apply(step))
             if metric.certified:
                 break
-            bound = value + (group(gradient * step) + decrement / 2)[:, 0]
+            bound = value + (inner(gradient, step) + decrement / 2)[:, 0]
             if np.all(problem.value_and_grad(u_new)[0] <= bound + 1e-14 * np.abs(value)):
                 metric = metric.tightened(0.9)
                 break
             metric = metric.tightened(2.0)
-        flatness = np.ones_like(decrement)
-        if not metric.exact:
-            flatness[:] = np.nan
-            if last_y is not None:
-                moved = y - last_y
-                bound = group(moved * metric.apply(moved))
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    flatness = group(moved * (gradient - last_gradient)) / bound
-                flatness = np.where(bound > 0, np.clip(flatness, 1e-9, 1.0), 1.0)
+        flatness = np.full_like(decrement, np.nan)
+        if last_y is not None:
+            moved = y - last_y
+            bound = inner(moved, metric.apply(moved))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                flatness = inner(moved, gradient - last_gradient) / bound
+            flatness = np.where(bound > 0, np.clip(flatness, 1e-9, 1.0), 1.0)
         gap = (decrement / (2 * flatness))[:, 0]
-        result.u, result.gap = u_new, float(np.sum(gap))
+        result.u, result.gap = u_new, float(gap.sum())
         reason = monitor.report(objective.sum(), lambda: problem.coordinates.to_theta(u_new))  # noqa: B023
         if reason:
             result.reason = reason
             return
-        if tol is not None and np.all(gap <= target_gap(problem, objective, start, tol)):
+        if tol is not None and (gap <= target_gap(problem, objective, start, tol)).all():
             result.reason = "converged"
             return
-        uphill = group(metric.apply(y - u_new) * (u_new - u)) > 0
-        t = np.where(uphill, 1.0, t)
-        t_new = (1 + np.sqrt(1 + 4 * t**2)) / 2
         last_y, last_gradient = y, gradient
-        y = u_new + (t - 1) / t_new * np.where(uphill, 0.0, u_new - u) if momentum else u_new
-        u, t = u_new, np.where(uphill, 1.0, t_new)
+        if momentum:
+            uphill = inner(metric.apply(y - u_new), u_new - u) > 0
+            t = np.where(uphill, 1.0, t)
+            t_new = (1 + np.sqrt(1 + 4 * t**2)) / 2
+            y = u_new + (t - 1) / t_new * np.where(uphill, 0.0, u_new - u)
+            t = np.where(uphill, 1.0, t_new)
+        else:
+            y = u_new
+        u = u_new
 
 
 def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh=True):
@@ -137,17 +163,21 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     refresh : bool
         Whether the problem can tell its local curvature.
     """
-    group = problem.group
+    inner = problem.inner
     u = result.u
     H = problem.empty_curvature() if refresh else None
     value, gradient = problem.value_and_grad(u, H)
     start = value
+    # Newton's method, where a Hessian costs less than to find out whether it pays
+    always = metric is None and problem.X.size <= SMALL and problem.passes_per_hessian(H) <= 0.5
+    memory = 0 if always else memory
     base, damping = None, 1e-4
     guessed = metric is not None and not metric.certified
     # pairs of coupled outputs know what the metric, one output at a time, does not: let them gather
     blocks_only = problem.loss.coupled and not (refresh and problem.small_softmax)
     least_age = 20 if blocks_only else 0
     pairs, fresh, trusted, age, calm, stalled = [], False, False, 0, 0, 0
+    scaled = None  # the gradient times the inverse of what is known of the Hessian
 
     def theta():
         return problem.coordinates.to_theta(result.u)
@@ -157,10 +187,11 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
             if base is None:
                 base = problem.hessian_bound(problem.mean_curvature(H))
             metric = Gram([_damped(P, damping * base) for P in problem.local_hessians(H)])
-            pairs, fresh, trusted, age = [], True, True, 0
+            pairs, scaled, fresh, trusted, age = [], None, True, True, 0
             least_age *= 3  # of what the blocks can tell, the first tells most
-        direction = -_times_inverse_hessian(gradient, metric, pairs, group)
-        slope = group(gradient * direction)
+        if scaled is None:
+            scaled = _times_inverse_hessian(gradient, metric, pairs, inner)
+        slope = -inner(gradient, scaled)
         gap = -slope[:, 0] / 2
         target = target_gap(problem, value, start, tol) if tol is not None else np.zeros_like(gap)
         if blocks_only:  # the estimate is a rough one, and the end is fast
@@ -176,7 +207,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
                 result.reason = reason or "converged"
                 return
             continue  # tol=None runs all iterations
-        direction *= open_ | (calm > 0)
+        direction = -scaled * (open_ | (calm > 0))
         H_new = None if H is None else problem.empty_curvature()
         found = _backtrack(problem, u, direction, value, slope[:, 0], H_new, ~open_[:, 0])
         if found is None:
@@ -186,28 +217,31 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
                     result.reason = reason or "converged"
                     return
                 continue
-            pairs, metric = [], None if refresh else metric
+            pairs, scaled, metric = [], None, None if refresh else metric
             continue
         step, value_new, gradient_new, tries = found
         change = gradient_new - gradient
         if memory:
-            inner = group(step * change)
-            pairs = [*pairs[-(memory - 1) :], (step, change, np.where(inner > 0, inner, np.inf))]
-        stalled = stalled + 1 if np.all(value - value_new <= 1e-14 * np.abs(start)) else 0
+            bent = inner(step, change)
+            pairs = [*pairs[-(memory - 1) :], (step, change, np.where(bent > 0, bent, np.inf))]
+        stalled = stalled + 1 if (value - value_new <= 1e-14 * np.abs(start)).all() else 0
         result.u = u + step
         reason = monitor.report(value.sum(), theta)
         if reason or (stalled == 10 and tol is not None):
             result.reason = reason or "converged"
             return
         u, value, gradient, H = result.u, value_new, gradient_new, H_new
-        slope_new = group(gradient * _times_inverse_hessian(gradient, metric, pairs, group))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            contraction = np.max(np.where(open_, slope_new / -slope, 0.0))
-            ahead = np.log(np.max(np.where(open_[:, 0], gap / target, 1.0)))
-            passes_left = ahead / -np.log(min(contraction, 0.99)) if contraction > 0 else 0.0
         damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
         fresh, trusted, age = False, True, age + 1
+        if always:
+            metric, scaled = metric if calm else None, None
+            continue
+        scaled = _times_inverse_hessian(gradient, metric, pairs, inner)
         if refresh and age > least_age:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                contraction = np.where(open_, inner(gradient, scaled) / -slope, 0.0).max()
+                ahead = np.log(np.where(open_[:, 0], gap / target, 1.0).max())
+                passes_left = ahead / -np.log(min(contraction, 0.99)) if contraction > 0 else 0.0
             cost = problem.passes_per_hessian(H)
             # slack for what the pairs will do better than they have done
             if tries > 1 or passes_left > cost + 1 + min(10.0, 4 * cost):
@@ -242,20 +276,20 @@ def _damped(P, base):
     return P + np.kron(np.eye(len(P) // len(base)), base)
 
 
-def _times_inverse_hessian(gradient, metric, pairs, group):
+def _times_inverse_hessian(gradient, metric, pairs, inner):
     """Two-loop recursion of L-BFGS, for every group by itself."""
     q, coefficients = gradient, []
-    for step, change, inner in reversed(pairs):
-        a = group(step * q) / inner
+    for step, change, bent in reversed(pairs):
+        a = inner(step, q) / bent
         coefficients.append(a)
         q = q - a * change
     r = metric.solve(q)
     if pairs:
-        step, change, inner = pairs[-1]
-        squared = group(change * metric.solve(change))
-        r = r * np.where(np.isfinite(inner) & (squared > 0), inner / squared, 1.0)
-    for (step, change, inner), a in zip(pairs, reversed(coefficients), strict=True):
-        r = r + step * (a - group(change * r) / inner)
+        step, change, bent = pairs[-1]
+        squared = inner(change, metric.solve(change))
+        r = r * np.where(np.isfinite(bent) & (squared > 0), bent / squared, 1.0)
+    for (step, change, bent), a in zip(pairs, reversed(coefficients), strict=True):
+        r = r + step * (a - inner(change, r) / bent)
     return r
 
 
@@ -265,7 +299,6 @@ def proximal_newton(problem, result, monitor, *, tol):
     The quadratic model has the Hessian at u and is minimised by `accelerated`, without looking at the
     data (Lee, Sun & Saunders 2014). Damping as in `variable_metric`.
     """
-    group = problem.group
     u, H = result.u, problem.empty_curvature()
     value, gradient = problem.value_and_grad(u, H)
     base = problem.hessian_bound(problem.mean_curvature(H))
@@ -290,7 +323,7 @@ def proximal_newton(problem, result, monitor, *, tol):
         result.gap = float(np.sum(gap))
         shares = np.abs(gap) / np.maximum(objective - problem.floor, 1e-300)
         inner_tol = np.clip(0.1 * np.sqrt(shares.max()), finest, inner_tol)  # as fine as it is worth
-        slope = group(gradient * direction)[:, 0] + problem.l1_value(inner.u) - problem.l1_value(u)
+        slope = problem.inner(gradient, direction)[:, 0] + problem.l1_value(inner.u) - problem.l1_value(u)
         H_new = problem.empty_curvature()
         found = _backtrack(problem, u, direction, objective, slope, H_new, np.zeros(len(slope), bool))
         if found is not None:

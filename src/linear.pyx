@@ -230,6 +230,16 @@ cdef void gram_of_few(
         A[d * (d + 1) + d] += h[i]
 
 
+cdef void mirror(Py_ssize_t p, double* A) noexcept nogil:
+    """The other triangle of a symmetric matrix (p, p), by squares that cache holds with their mirror images."""
+    cdef Py_ssize_t i, j, row, column
+    for row in range(0, p, 32):
+        for column in range(0, row + 1, 32):
+            for i in range(row, min(row + 32, p)):
+                for j in range(column, min(column + 32, i)):
+                    A[j * p + i] = A[i * p + j]
+
+
 def weighted_gram(X, const double[::1] h, const double[::1] shift, int n_threads):
     """sum_i h_i (x_i - shift, 1)(x_i - shift, 1)^T, in double; rows with h_i = 0 cost nothing.
 
@@ -268,9 +278,7 @@ cdef gram_of_rows(const floating[:, :] values, X, const double[::1] h, const dou
     gram = np.asarray(A[0])
     for c in range(1, chunks):
         gram += A[c]
-    lower = np.tril(gram, -1)
-    gram = np.tril(gram)
-    gram += lower.T
+    mirror(p, &A[0, 0, 0])
     if few and np.any(shift):  # (x - shift)(x - shift)^T from x x^T and the sums of x, the last row
         s = np.append(shift, 0.0)
         sums = np.outer(gram[p - 1] - gram[p - 1, p - 1] / 2 * s, s)

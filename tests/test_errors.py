@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 from reference import CLASSIFICATION, REGRESSION, objective, smallest_objective
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.multiclass import check_classification_targets
 
 from fastgd import DivergenceError, GDClassifier, GDRegressor
 
@@ -354,6 +355,36 @@ def test_a_batch_larger_than_the_data_is_clipped_with_a_warning(data):
     with pytest.warns(UserWarning, match="batch_size"):
         model = GDRegressor(batch_size=1000, learning_rate=0.01, max_iter=3, tol=None).fit(data.X, data.y)
     assert model.batch_size_ == len(data.X)
+
+
+LABELS = {
+    "few integers": np.arange(42) % 3,
+    "many integers": np.arange(42) % 22,
+    "just not many": np.arange(43) % 21,
+    "many strings": (np.arange(42) % 40).astype(str),
+    "booleans": np.arange(42) % 2 == 0,
+    "whole floats": np.arange(42) % 30 + 0.0,
+    "floats": np.arange(42) % 3 + 0.5,
+    "objects": (np.arange(42) % 3).astype(object),
+    "string objects": (np.arange(42) % 30).astype(str).astype(object),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_what_is_a_class_and_what_looks_like_a_regression_is_scikit_learn_s_judgement(labels):
+    def judgement(judge):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                judge()
+            except ValueError as error:
+                return str(error)
+        return [str(w.message) for w in caught if w.category is UserWarning]
+
+    y = LABELS[labels]
+    X = np.random.default_rng(0).normal(size=(len(y), 2))
+    verdict = judgement(lambda: GDClassifier(max_iter=2).fit(X, y))
+    assert verdict == judgement(lambda: check_classification_targets(y))
 
 
 def test_a_column_of_y_warns_like_scikit_learn(data):

@@ -294,3 +294,11 @@ def test_a_class_without_weight_is_not_predicted(data, loss):
     others = data.three != 1
     alone = GDClassifier(loss=loss).fit(data.X[others], data.three[others])
     assert np.mean(model.predict(data.X) == alone.predict(data.X)) > 0.97
+
+
+def test_weights_set_by_hand_make_predictions_and_none_make_none(data):
+    model = GDRegressor()
+    with pytest.raises(NotFittedError):
+        model.predict(data.X)
+    model.coef_, model.intercept_ = np.arange(6.0), np.array([2.0])
+    assert_allclose(model.predict(data.X), data.X @ np.arange(6.0) + 2)

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from reference import CLASSIFICATION, LOSSES, REGRESSION, SOFTMAX, mean_loss, softmax_loss
 from threadpoolctl import threadpool_limits
 
+from fastgd._compiled import linear
 from fastgd.kernels import gradient_descent, loss_gradient
 
 ALL_LOSSES = sorted({*REGRESSION, *CLASSIFICATION})
@@ -291,3 +292,14 @@ def test_arguments_that_mean_nothing_are_refused():
         gradient_descent(X, y, w, 0.1, -1)
     with pytest.raises((TypeError, ValueError)):
         loss_gradient(np.full(X.shape, "a"), y, w)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("d", [1, 31, 32, 63, 64, 130])
+def test_a_gram_matrix_is_symmetric_and_that_of_numpy(d, dtype):
+    X, _, _, s = make(m=40, d=d, dtype=dtype)
+    shift, weight = np.linspace(-1, 1, d), s.astype(np.float64)
+    gram = linear.weighted_gram(X, weight, shift, 2)
+    rows = np.column_stack([X.astype(np.float64) - shift, np.ones(len(X))])
+    assert_array_equal(gram, gram.T)
+    assert_allclose(gram, (rows.T * weight) @ rows, rtol=1e-11, atol=1e-11)
