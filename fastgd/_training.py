@@ -21,8 +21,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._candidates import PassCandidates, QuadraticCandidates, SharedGram
-from ._closed_form import gd_on_quadratic
+from ._closed_form import Spectrum, gd_on_quadratics
 from ._descent import _divergence, _stable_rate, minimise
+from ._fold_moments import quadratics_of_folds
 from ._folds import with_attributes
 from ._linear import LinearProblem
 from ._lockstep import lockstep
@@ -30,7 +31,6 @@ from ._moments import Centre, MomentProblem
 from ._monitor import Monitor
 from ._optimizers import RULES
 from ._plan import GRAM_LIMIT, Plan, make_plan
-from ._quadratics import quadratics_of_folds
 from ._schedules import Constant
 from ._solvers import Result
 from ._threads import blas_threads, effective_n_threads
@@ -214,28 +214,36 @@ def _train_quadratics(jobs):
     """Jobs of several folds of one table, which differ in penalty and solver."""
     start = perf_counter()
     problem = jobs[0].problem(jobs[0].fold.table.X, jobs[0].fold.table.y, None)
-    numbers, quadratics = _quadratics(jobs, problem, problem.Y)
+    numbers, quadratics, held_out = _quadratics(jobs, problem, problem.Y)
+    if problem.X.dtype == np.float64:  # other predictions, and scores, are rounded to float32
+        for job in jobs:
+            job.fold.held_out = held_out[numbers.index(job.fold.number)]
     seconds = (perf_counter() - start) / len(jobs)
-    rest = [job for job in jobs if not job.closed_form]
-    closed = [job for job in jobs if job.closed_form]
-    for of_basis in _grouped(closed, lambda job: (job.fold.number, job.plan.penalty.l2)):
-        if len(of_basis) * max(job.plan.max_iter for job in of_basis) < EIGENBASIS * problem.d:
-            rest += of_basis
-            continue
-        yield from _timed(of_basis, lambda jobs: _in_closed_form(problem, quadratics, numbers, jobs, seconds))
+    rest, closed = [job for job in jobs if not job.closed_form], []
+    for of_basis in _grouped([job for job in jobs if job.closed_form], _basis):
+        many = len(of_basis) * max(job.plan.max_iter for job in of_basis) >= EIGENBASIS * problem.d
+        (closed if many else rest).extend(of_basis)
+    if closed:
+        yield from _timed(closed, lambda jobs: _in_closed_form(problem, quadratics, numbers, jobs, seconds))
     for of_kind in _grouped(rest, lambda job: repr(job.kind)):
         of_kind.sort(key=lambda job: job.fold.number)
         yield from _timed(of_kind, lambda jobs: _in_lockstep(problem, quadratics, numbers, jobs, seconds))
 
 
+def _basis(job):
+    """Jobs that agree here share an eigenbasis."""
+    return job.fold.number, job.plan.penalty.l2
+
+
 def _quadratics(jobs, problem, Y, shift=None):
-    """Numbers of the folds, and their squared errors."""
+    """Numbers of the folds, and their squared errors: of the training rows, and of the test rows if known."""
     by_fold = {job.fold.number: job for job in jobs}
-    quadratics = quadratics_of_folds(
-        problem.X, Y, [job.weight for job in by_fold.values()], [job.fold.train for job in by_fold.values()],
-        shift=shift, fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
+    folds = [job.fold for job in by_fold.values()]
+    return list(by_fold), *quadratics_of_folds(
+        problem.X, Y, [job.weight for job in by_fold.values()], [fold.train for fold in folds],
+        [fold.test for fold in folds], shift=shift, fit_intercept=problem.fit_intercept,
+        n_threads=problem.n_threads,
     )  # fmt: skip
-    return list(by_fold), quadratics
 
 
 def _train_on_moments(jobs):
@@ -243,7 +251,7 @@ def _train_on_moments(jobs):
     start = perf_counter()
     problem = jobs[0].problem(jobs[0].fold.table.X, jobs[0].fold.table.y, None)
     centre = Centre.of(problem)
-    numbers, quadratics = _quadratics(jobs, problem, centre.targets(problem.Y), centre.shift)
+    numbers, quadratics, _ = _quadratics(jobs, problem, centre.targets(problem.Y), centre.shift)
     seconds = (perf_counter() - start) / len(jobs)
     for job in jobs:
         quadratic = quadratics[numbers.index(job.fold.number)]
@@ -286,10 +294,12 @@ def _candidates_of(problem, quadratics, numbers, jobs):
 
 
 def _in_closed_form(problem, quadratics, numbers, jobs, seconds):
-    plans = [job.plan for job in jobs]
-    quadratic = quadratics[numbers.index(jobs[0].fold.number)]
+    plans, bases = [job.plan for job in jobs], [_basis(job) for job in jobs]
+    keys = sorted(set(bases))
+    spectra = [Spectrum.of(quadratics[numbers.index(f)], l2) for f, l2 in keys]
     candidates = _candidates_of(problem, quadratics, numbers, jobs)
-    return _finish(candidates, plans, gd_on_quadratic(problem, quadratic, plans), seconds)
+    descents = gd_on_quadratics(problem, spectra, [keys.index(basis) for basis in bases], plans)
+    return _finish(candidates, plans, descents, seconds)
 
 
 def _in_lockstep(problem, quadratics, numbers, jobs, seconds):

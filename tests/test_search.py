@@ -29,7 +29,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from fastgd import DivergenceError, GDClassifier, GDGridSearchCV, GDRandomizedSearchCV, GDRegressor
 from fastgd import _candidates as candidates_module
-from fastgd import _quadratics as quadratics_module
+from fastgd import _fold_moments as fold_moments
 from fastgd._search import _SharedTraining
 
 RATES = [0.03, 0.2]
@@ -627,17 +627,21 @@ def test_passes_over_the_rows_do_not_grow_with_the_candidates(monkeypatch, data)
 
 @pytest.mark.parametrize("cv, gram_matrices", [(KFold(5), 5), (TimeSeriesSplit(4), 4), (KFold(80), 80)])
 def test_squared_error_reads_the_rows_once_for_all_folds_and_candidates(monkeypatch, data, cv, gram_matrices):
-    rows = []
-    sums = quadratics_module._sums
-    monkeypatch.setattr(
-        quadratics_module,
-        "_sums",
-        lambda X, Y, part, *rest: rows.append(len(part)) or sums(X, Y, part, *rest),
-    )
+    calls = []
+    moments_of_parts = fold_moments.grid.moments_of_parts
+
+    class Counting:
+        @staticmethod
+        def moments_of_parts(X, Y, rows, weight, ends, *rest):
+            calls.append((len(ends), len(rows)))
+            return moments_of_parts(X, Y, rows, weight, ends, *rest)
+
+    monkeypatch.setattr(fold_moments, "grid", Counting())
     grid = {"learning_rate": [0.01, 0.1], "alpha": [0.1, 1.0], "solver": ["gd", "momentum", "auto"]}
     GDGridSearchCV(GDRegressor(max_iter=10), grid, cv=cv, refit=False).fit(data.X, data.y)
-    assert len(rows) == gram_matrices
-    assert sum(rows) <= 150
+    [(parts, rows)] = calls
+    assert parts == gram_matrices
+    assert rows <= 150
 
 
 class CountingScaler(TransformerMixin, BaseEstimator):
