@@ -15,8 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._exceptions import DivergenceError
-from ._fold_moments import take_rows
 from ._folds import Candidate, Fold, Table
+from ._parts import take_rows
 from ._scoring import Rows
 from ._splits import Model, Split
 from ._training import sort, train

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import validate_data
 
 from ._base import DTYPES
-from ._fold_moments import take_rows
+from ._parts import take_rows
 
 
 @dataclass
