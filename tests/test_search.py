@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from reference import CLASSIFICATION, REGRESSION
 from scipy.sparse import csr_array
 from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -32,6 +33,7 @@ from fastgd import _candidates as candidates_module
 from fastgd import _fold_moments as fold_moments
 from fastgd._search import _SharedTraining
 
+LOG_LINK = ("poisson", "gamma")
 RATES = [0.03, 0.2]
 TOO_LARGE = 100.0  # beyond the stable rates a descent is chaos, if it does not diverge: nothing to compare
 RULES = ["gd", "auto", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]
@@ -104,17 +106,7 @@ def test_every_rule_and_penalty_scores_as_its_own_fits_do(no_fallback, data, sol
 
 
 @pytest.mark.parametrize("solver", ["gd", "auto", "adam"])
-@pytest.mark.parametrize(
-    "loss",
-    [
-        "squared_error",
-        "huber",
-        "epsilon_insensitive",
-        "squared_epsilon_insensitive",
-        "absolute_error",
-        "quantile",
-    ],
-)
+@pytest.mark.parametrize("loss", [loss for loss in REGRESSION if loss not in LOG_LINK])
 def test_every_loss_of_regressors(no_fallback, data, loss, solver):
     model = GDRegressor(loss=loss, solver=solver, **SHORT)
     same(model, {"learning_rate": RATES}, data.X, data.y)
@@ -124,24 +116,12 @@ def test_every_loss_of_regressors(no_fallback, data, loss, solver):
 @pytest.mark.parametrize("solver", ["gd", "auto"])
 def test_losses_with_a_log_link(no_fallback, data, solver):
     grid = {"learning_rate": [*RATES, TOO_LARGE]}
-    same(GDRegressor(loss="poisson", solver=solver, **SHORT), grid, data.X, data.counts)
-    same(GDRegressor(loss="gamma", solver=solver, **SHORT), grid, data.X, data.positive)
+    for loss, y in zip(LOG_LINK, (data.counts, data.positive), strict=True):
+        same(GDRegressor(loss=loss, solver=solver, **SHORT), grid, data.X, y)
 
 
 @pytest.mark.parametrize("solver", ["gd", "auto", "momentum"])
-@pytest.mark.parametrize(
-    "loss",
-    [
-        "log_loss",
-        "hinge",
-        "squared_hinge",
-        "modified_huber",
-        "perceptron",
-        "brier_score",
-        "squared_error",
-        "huber",
-    ],
-)
+@pytest.mark.parametrize("loss", CLASSIFICATION)
 def test_every_loss_of_classifiers(no_fallback, data, loss, solver):
     model = GDClassifier(loss=loss, solver=solver, batch_size="full", **SHORT)
     if loss == "perceptron" and solver == "auto":
@@ -642,6 +622,19 @@ def test_squared_error_reads_the_rows_once_for_all_folds_and_candidates(monkeypa
     [(parts, rows)] = calls
     assert parts == gram_matrices
     assert rows <= 150
+
+
+def test_r2_of_rows_that_are_held_out_needs_no_look_at_them(no_fallback, monkeypatch, data):
+    grid = {"learning_rate": [0.01, 0.1], "solver": ["gd", "momentum"]}
+    params = {"cv": KFold(4, shuffle=True, random_state=0), "return_train_score": False}
+    same(GDRegressor(max_iter=20), grid, data.X, data.Y, **params)
+    monkeypatch.setattr("fastgd._folds.Fold.X_test", lambda self: pytest.fail("the rows were read"))
+    GDGridSearchCV(GDRegressor(max_iter=20), grid, **params).fit(data.X, data.Y)
+
+
+def test_r2_is_not_taken_from_moments_in_which_rounding_would_hide_it(no_fallback, data):
+    model = GDRegressor(solver="gd", max_iter=300, tol=None)
+    same(model, {"learning_rate": [0.2, 0.3]}, data.X, data.y + 1e7, cv=KFold(4))
 
 
 class CountingScaler(TransformerMixin, BaseEstimator):
