@@ -53,7 +53,9 @@ cdef void pass_over_chunk(
             for i in range(n):
                 Z[c * n + i] = W[c * p + d]
         product(False, not by_columns, outputs, n, d, W, p, x, ld, True, Z, n)
-        ahead = min(block, stop - first - n) * d if ld == d else 0  # the next block comes while exp is busy
+        ahead = 0  # how much of the next block to fetch while exp is busy
+        if ld == d and outputs >= 16:
+            ahead = min(block, stop - first - n) * d
         for q in range(n_models):
             fetch(x + n * d + q * ahead // n_models, (q + 1) * ahead // n_models - q * ahead // n_models)
             loss_block(loss, params, k, n, Z + q * k * n, Y + first, m,
