@@ -1,10 +1,11 @@
-"""The problems of many candidates on the same rows, as one: what `_lockstep.py` descends.
+"""The problems of many candidates on the same table, as one: what `_lockstep.py` descends.
 
-Candidates differ in penalty and in what their solvers do; loss, rows and weights they share. Parameters u
-have shape (n, k, d + 1), candidates first; `which` says whose they are, as finished ones drop out. Values
-come per candidate and group, (n, groups): a group is an output, or all of them where softmax couples them.
+Candidates differ in fold, penalty and in what their solvers do; loss, rows and weights they share.
+Parameters u have shape (n, k, d + 1), candidates first; `which` says whose they are, as finished ones drop
+out. Values come per candidate and group, (n, groups): a group is an output, or all of them where softmax
+couples them.
 
-    PassCandidates       reads the rows: one fused pass for all
+    PassCandidates       reads the rows: one fused pass over each part of the table for all
     QuadraticCandidates  squared error: the Gram matrix of every fold is all it needs
 """
 
@@ -55,33 +56,47 @@ class _Candidates:
 
 
 class PassCandidates(_Candidates):
-    """Candidates of one fold.
+    """Candidates of several folds of a table.
 
     Parameters
     ----------
-    problem : LinearProblem
-        The rows of the fold; its penalty is not looked at.
+    parts : list of LinearProblem
+        The rows of each part of the table; their penalties are not looked at.
+    members : ndarray of shape (folds, parts)
+        1 where a part belongs to a fold, else 0.
+    fold : ndarray of shape (n,), ascending
+        The fold of every candidate.
     penalties : list of Penalty, one for each candidate
+    whole : callable (fold) -> SharedGram
+        The rows of a fold, for questions about its curvature.
     """
 
-    def __init__(self, problem, penalties):
-        super().__init__(problem, penalties)
-        self.problem = SharedGram(problem)
-        self._pass = grid.Pass(self.X, len(penalties), self.k)
+    def __init__(self, parts, members, fold, penalties, whole):
+        super().__init__(parts[0], penalties)
+        self.parts, self.members, self.fold, self.whole = parts, members, fold, whole
+        self.total_weight = members @ [part.total_weight for part in parts]
+        self._pass = grid.Pass(max((part.X for part in parts), key=len), len(penalties), self.k)
 
     def _loss_and_grad(self, u, which):
-        p, loss = self.problem, self.loss
-        total, gradient = self._pass.run(
-            p.X, p.Y, p.weight, np.ascontiguousarray(u, dtype=p.X.dtype), loss.id, loss.array, p.n_threads
-        )
-        gradient /= p.total_weight
+        fold, loss = self.fold[which], self.loss
+        value, gradient = np.zeros((len(u), self.n_groups)), np.zeros(u.shape)
+        W = np.ascontiguousarray(u, dtype=self.X.dtype)
+        for part, member in zip(self.parts, self.members.T, strict=True):
+            theirs = np.flatnonzero(member[fold])
+            total, G = self._pass.run(
+                part.X, part.Y, part.weight, W[theirs], loss.id, loss.array, part.n_threads
+            )
+            value[theirs] += total[:, : self.n_groups]
+            gradient[theirs] += G
+        value /= self.total_weight[fold, None]
+        gradient /= self.total_weight[fold, None, None]
         if not self.fit_intercept:
             gradient[..., -1] = 0
-        return total[:, : self.n_groups] / p.total_weight, gradient
+        return value, gradient
 
     def of(self, i):
         """The problem of one candidate, for questions about its curvature."""
-        return self.problem.with_penalty(self.penalties[i])
+        return self.whole(self.fold[i]).with_penalty(self.penalties[i])
 
 
 class QuadraticCandidates(_Candidates):

@@ -145,8 +145,7 @@ class GDRegressor(RegressorMixin, BaseGD):
 
     def _make_loss(self, classes, y):
         loss = regression_loss(self.loss, self.epsilon, self.quantile)
-        least = y.min()
-        if loss.log_link and (least < 0 or (self.loss == "gamma" and least == 0)):
+        if loss.log_link and ((y < 0).any() or (self.loss == "gamma" and (y == 0).any())):
             bound = "positive" if self.loss == "gamma" else "non-negative"
             raise ValueError(
                 f"Some value(s) of y are out of the valid range of the loss {self.loss!r}: y must be {bound}."

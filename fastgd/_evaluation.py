@@ -16,7 +16,8 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from ._exceptions import DivergenceError
 from ._folds import Candidate, Fold, Table
-from ._quadratics import take_rows
+from ._parts import take_rows
+from ._scoring import Rows
 from ._splits import Model, Split
 from ._training import sort, train
 
@@ -40,6 +41,8 @@ class Evaluation:
     ----------
     outs : list of dict
         In the order of candidates and, within each, of splits.
+    seen_all : bool
+        Whether all that a refit is given has been found to be finite.
     """
 
     def __init__(self, model, settings, shares, data, scoring, n_jobs, verbose):
@@ -50,6 +53,7 @@ class Evaluation:
         n = len(settings) * self.n_splits
         self.outs, self.n_iter, self.final_loss = [None] * n, np.full(n, np.nan), np.full(n, np.nan)
         self.divergence, self.unfinished = [""] * len(settings), []
+        self.seen_all = False
 
     def run(self):
         """Train and score; False if there is nothing to share."""
@@ -84,6 +88,7 @@ class Evaluation:
             table = Table.make(self.base, self.data.X, self.data.y)
         except (ValueError, TypeError):  # each fit says for itself what is wrong
             return False
+        self.seen_all = not self.data.fit_params
         splits = [Split(self.data, self.model, f) for f in range(self.n_splits)]
         folds = [Fold(s.number, table, s.train, s.test, take_rows(table.y, s.test), s.weight) for s in splits]
         jobs, alone = sort(self._candidates(range(len(self.settings))), folds)
@@ -167,10 +172,10 @@ class Evaluation:
         fold = job.fold
         if any(set(params) - {"sample_weight"} for params in split.score_params):
             return None
-        weights = [params.get("sample_weight") for params in split.score_params]
-        rows = {"test": (fold.X_test(), fold.y_test, weights[0])}
-        if "train" in self.scoring.parts:
-            rows["train"] = fold.X_train, fold.y_train, weights[1]
+        rows = {
+            "test": Rows(fold.X_test, fold.y_test, split.score_params[0].get("sample_weight"), fold.held_out),
+            "train": Rows(lambda: fold.X_train, fold.y_train, split.score_params[1].get("sample_weight")),
+        }
         thetas = np.stack([trained.theta for _, trained in kept])
         return self.scoring.together(job.candidate.estimator, thetas, fold.table.classes, rows, job.loss)
 

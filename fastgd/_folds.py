@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import validate_data
 
 from ._base import DTYPES
-from ._quadratics import take_rows
+from ._parts import take_rows
 
 
 @dataclass
@@ -98,6 +98,11 @@ class Fold:
     y_test : ndarray
         Validated.
     weight : ndarray of shape (m_train,) or None
+
+    Attributes
+    ----------
+    held_out : Quadratic or None
+        The squared error on the test rows, where training has come across it.
     """
 
     number: int
@@ -106,6 +111,7 @@ class Fold:
     test: np.ndarray
     y_test: np.ndarray
     weight: np.ndarray | None = None
+    held_out: object = None
 
     def __post_init__(self):
         self._weights = {}

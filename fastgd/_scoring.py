@@ -1,11 +1,32 @@
 """Scores of the candidates of a fold: R^2 and accuracy of all at once, any other scorer one by one."""
 
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
 from sklearn.model_selection._validation import _score
+
+PREDICTORS = 2**16  # numbers
+ROUNDING = 1e-13  # of a sum over rows, as a share of its terms' sizes
+NEGLIGIBLE = 1e-9  # of a score
+
+
+class Rows(NamedTuple):
+    """What candidates are scored on.
+
+    X : callable () -> ndarray of shape (m, d)
+    y : ndarray of shape (m,) or (m, k)
+    weight : array-like of shape (m,) or None
+    quadratic : Quadratic or None
+        The squared error on these rows.
+    """
+
+    X: object
+    y: np.ndarray
+    weight: object = None
+    quadratic: object = None
 
 
 class Scoring:
@@ -61,7 +82,7 @@ class Scoring:
         estimator : GDRegressor or GDClassifier
             Any of them.
         thetas : ndarray of shape (n, k, d + 1)
-        rows : dict of "test" and "train" to (X, y, sample_weight or None), validated
+        rows : dict of "test" and "train" to Rows, validated
 
         Returns
         -------
@@ -72,12 +93,10 @@ class Scoring:
             return None
         start, scores = perf_counter(), {}
         for part in self.parts:
-            X, y, weight = rows[part]
-            Z = _predictors(X, thetas)
             if metric == "r2":
-                scores[part] = _r2(y, loss.inverse_link(Z), weight)
+                scores[part] = _r2(rows[part], thetas, loss.inverse_link)
             else:
-                scores[part] = _accuracy(y, classes, Z, weight)
+                scores[part] = _accuracy(rows[part], thetas, classes)
             if scores[part] is None:
                 return None
         columns = [[float(s) for s in scores[part]] for part in self.parts]
@@ -87,42 +106,70 @@ class Scoring:
 
 
 def _predictors(X, thetas):
-    """X theta of every model in X's dtype, (n, k, m)."""
+    """(rows, X theta) of every model in X's dtype, (n, k, rows), as many rows at a time as a cache holds."""
     n, k, p = thetas.shape
     thetas = thetas.reshape(n * k, p).astype(X.dtype)
-    Z = thetas[:, :-1] @ X.T
-    Z += thetas[:, -1:]
-    return Z.reshape(n, k, len(X))
+    at_a_time = max(256, PREDICTORS // (n * k))
+    for first in range(0, len(X), at_a_time):
+        rows = slice(first, first + at_a_time)
+        Z = thetas[:, :-1] @ X[rows].T
+        Z += thetas[:, -1:]
+        yield rows, Z.reshape(n, k, -1)
 
 
-def _r2(y, predictions, weight):
+def _r2(rows, thetas, inverse_link):
     """`sklearn.metrics.r2_score` of every model, (n,); None where that would not be a plain quotient."""
-    if y.dtype.kind not in "fiu" or len(y) < 2:
+    y, m = rows.y, len(rows.y)
+    if y.dtype.kind not in "fiu" or m < 2:
         return None
-    y = np.ascontiguousarray(y.reshape(len(y), -1).T, dtype=np.float64)  # (k, m)
-    weight = 1.0 if weight is None else np.asarray(weight, dtype=np.float64)
+    y = np.ascontiguousarray(y.reshape(m, -1).T, dtype=np.float64)  # (k, m)
+    weight = np.ones(1) if rows.weight is None else np.asarray(rows.weight, dtype=np.float64)
     if not np.sum(weight) > 0:
         return None
-    total = _squares(y - _mean(y, weight), weight)
+    weight = np.broadcast_to(weight, m)
+    total = _squares(y - np.average(y, axis=1, weights=weight)[:, None], weight)
     if not total.all():
         return None
-    return (1 - _squares(y - predictions, weight) / total).mean(axis=-1)
+    left = None
+    if rows.quadratic is not None and rows.weight is None:
+        left = m * _mean_squares(rows.quadratic, thetas, total / m)
+    if left is None or not np.isfinite(left).all():
+        left = np.zeros(thetas.shape[:2])
+        for part, Z in _predictors(rows.X(), thetas):
+            left += _squares(y[:, part] - inverse_link(Z), weight[part])
+    return (1 - left / total).mean(axis=-1)
 
 
-def _mean(y, weight):
-    return np.average(y, axis=1, weights=None if np.isscalar(weight) else weight)[:, None]
+def _mean_squares(quadratic, thetas, total):
+    """Mean squared residuals (n, k) without a look at the rows; NaN where rounding might show in a score.
+
+    total : ndarray of shape (k,)
+        Mean squares that a score compares them with.
+    """
+
+    def value(value, gradient, hessian, u):
+        return 2 * value + ((2 * gradient + u @ hessian) * u).sum(axis=-1)
+
+    squares = value(quadratic.value, quadratic.gradient, quadratic.hessian, thetas)
+    terms = value(quadratic.value, abs(quadratic.gradient), abs(quadratic.hessian), abs(thetas))
+    return np.where(ROUNDING * terms <= NEGLIGIBLE * np.maximum(squares, total), squares, np.nan)
 
 
 def _squares(residual, weight):
     """Weighted sums of squares over the last axis."""
-    return np.einsum("...m,...m->...", residual if np.isscalar(weight) else residual * weight, residual)
+    return np.einsum("m,...m,...m->...", weight, residual, residual)
 
 
-def _accuracy(y, classes, Z, weight):
+def _accuracy(rows, thetas, classes):
     """`sklearn.metrics.accuracy_score` of every model, (n,)."""
-    if weight is not None and not np.sum(weight) > 0:
+    y = rows.y
+    weight = np.ones(len(y)) if rows.weight is None else np.asarray(rows.weight, dtype=np.float64)
+    if not np.sum(weight) > 0:
         return None
     labels = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     labels[classes[labels] != y] = -1  # a class that was not trained on
-    index = Z[:, 0] > 0 if Z.shape[1] == 1 else Z.argmax(axis=1)
-    return np.average(index == labels, axis=1, weights=weight)
+    right = np.zeros(len(thetas))
+    for part, Z in _predictors(rows.X(), thetas):
+        index = Z[:, 0] > 0 if Z.shape[1] == 1 else Z.argmax(axis=1)
+        right += (index == labels[part]) @ weight[part]
+    return right / weight.sum()

@@ -8,6 +8,7 @@ can be shared, it is that search from the start.
 from numbers import Integral
 
 from scipy.sparse import issparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
 
@@ -56,10 +57,15 @@ class _SharedTraining:
         evaluation = Evaluation(model, settings, shares, data, scoring, self.n_jobs, self.verbose)
         if not evaluation.run():
             return self._fit_on_splits(data.splits, X, y, params)
+
+        def refit(best):
+            with config_context(assume_finite=True if evaluation.seen_all else None):  # None: as it is
+                return clone(self.estimator).set_params(**best).fit(X, y, **data.fit_params)
+
         Ledger.close(
             self, candidates=settings, outs=evaluation.outs, more_results=evaluation.more_results(),
             n_splits=len(data.splits), refit_metric=refit_metric,
-            refit=lambda best: clone(self.estimator).set_params(**best).fit(X, y, **data.fit_params),
+            refit=refit,
         )  # fmt: skip
         self.scorer_ = getattr(scorers, "_scorers", scorers)
         return self

@@ -3,7 +3,7 @@
     closed form     squared error, plain gradient descent at constant rates: `_closed_form.py`
     Gram matrices   squared error, any other textbook descent: `_lockstep.py` on `QuadraticCandidates`
     moments         squared error, automatic rates and metrics: the ordinary descents on a `MomentProblem`
-    passes          other losses, textbook descents: `_lockstep.py` on `PassCandidates`, fold by fold
+    passes          other losses, textbook descents: `_lockstep.py` on `PassCandidates`
     rows            other losses, automatic rates and metrics: the ordinary descents, which share rows, means
                     and Gram matrix
     by themselves   the rest: mini-batches, networks, early stopping
@@ -14,6 +14,7 @@ Textbook descents have an explicit learning rate, and all that is shared sees th
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from time import perf_counter
 
@@ -21,21 +22,23 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._candidates import PassCandidates, QuadraticCandidates, SharedGram
-from ._closed_form import gd_on_quadratic
+from ._closed_form import Spectrum, gd_on_quadratics
 from ._descent import _divergence, _stable_rate, minimise
+from ._fold_moments import quadratics_of_folds
 from ._folds import with_attributes
 from ._linear import LinearProblem
 from ._lockstep import lockstep
 from ._moments import Centre, MomentProblem
 from ._monitor import Monitor
 from ._optimizers import RULES
+from ._parts import Parts, take_rows
 from ._plan import GRAM_LIMIT, Plan, make_plan
-from ._quadratics import quadratics_of_folds
 from ._schedules import Constant
 from ._solvers import Result
 from ._threads import blas_threads, effective_n_threads
 
 MATRICES = 2**24  # numbers in the Gram matrices that are kept at a time
+PARAMETERS = 2**18  # numbers in the parameters that descend together, unless one fold has more
 EIGENBASIS = 5  # iterations per column, of all candidates, that cost as much as an eigendecomposition
 
 
@@ -150,7 +153,10 @@ def _job(candidate, fold):
             return None
         loss, k = estimator._make_loss(classes, fold.y_train)
         plan = make_plan(estimator, loss, len(fold.train), fold.table.X.shape[1])
-        job = Job(candidate, fold, plan, loss, k, fold.weights(estimator))
+        weight = fold.weights(estimator)
+        job = Job(candidate, fold, plan, loss, k, weight)
+        if weight is not None and not weight.any():
+            return None
     except ValueError:
         return None
     return job if plan.full and not plan.hidden else None
@@ -171,8 +177,12 @@ def train(jobs):
         for of_kind in _by_data([job for job in jobs if job.quadratic and not job.textbook]):
             yield from _train_on_moments(of_kind)
         others = [job for job in jobs if not job.quadratic]
-        for of_kind in _grouped(others, lambda job: (job.fold.number, job.textbook, repr(job.kind))):
-            yield from _timed(of_kind, _train_by_passes) if of_kind[0].textbook else _train_on_rows(of_kind)
+        for of_kind in _grouped([job for job in others if job.textbook], lambda job: repr(job.kind)):
+            for together in _by_size(of_kind):
+                yield from _train_by_passes(together)
+        others = [job for job in others if not job.textbook]
+        for of_kind in _grouped(others, lambda job: (job.fold.number, repr(job.kind))):
+            yield from _train_on_rows(of_kind)
             of_kind[0].fold.close()
 
 
@@ -184,6 +194,16 @@ def _by_data(jobs):
         for first in range(0, len(numbers), at_once):
             some = set(numbers[first : first + at_once])
             yield sorted((job for job in of_kind if job.fold.number in some), key=lambda job: job.fold.number)
+
+
+def _by_size(jobs):
+    """Jobs of several folds, as many as descend together while their parameters are in cache."""
+    (job, *_), numbers = jobs, sorted({job.fold.number for job in jobs})
+    size = len(jobs) // len(numbers) * job.k * (job.fold.table.X.shape[1] + 1)
+    at_once = 1 if job.loss.log_link else max(1, PARAMETERS // size)  # with a log link, folds differ in floor
+    for first in range(0, len(numbers), at_once):
+        some = numbers[first : first + at_once]
+        yield sorted((job for job in jobs if job.fold.number in some), key=lambda job: job.fold.number)
 
 
 def _grouped(jobs, key):
@@ -204,38 +224,75 @@ def _timed(jobs, run):
 
 
 def _train_by_passes(jobs):
-    plans, fold = [job.plan for job in jobs], jobs[0].fold
-    penalties = [plan.penalty for plan in plans]
-    problem = PassCandidates(jobs[0].problem(fold.X_train, fold.y_train, jobs[0].weight), penalties)
-    return _finish(problem, plans, lockstep(problem, plans, _stable_rate))
+    """Jobs of some folds of one table, which differ in penalty and solver."""
+    numbers, folds, parts = _parts(jobs)
+    if len(folds) > 1 and not parts.apart:
+        for of_fold in _grouped(jobs, lambda job: job.fold.number):
+            yield from _train_by_passes(of_fold)
+        return
+    yield from _timed(jobs, lambda jobs: _by_passes(jobs, numbers, folds, parts))
+    for fold in folds:
+        fold.close()
+
+
+def _by_passes(jobs, numbers, folds, parts):
+    (job, *_), table = jobs, jobs[0].fold.table
+    weighted = not np.all(parts.weight == 1)
+    problems = []
+    for part in parts.slices():
+        rows, weight = parts.rows[part], parts.weight[part].astype(table.X.dtype) if weighted else None
+        problems.append(job.problem(take_rows(table.X, rows), take_rows(table.y, rows), weight))
+
+    @lru_cache(1)
+    def whole(f):
+        job = next(job for job in jobs if job.fold is folds[f])
+        return SharedGram(job.problem(take_rows(table.X, job.fold.train), job.fold.y_train, job.weight))
+
+    plans, fold = [job.plan for job in jobs], np.searchsorted(numbers, [job.fold.number for job in jobs])
+    candidates = PassCandidates(problems, parts.members, fold, [plan.penalty for plan in plans], whole)
+    return _finish(candidates, plans, lockstep(candidates, plans, _stable_rate))
+
+
+def _parts(jobs):
+    """Numbers of the folds, the folds, and the parts into which they cut their table."""
+    by_fold = {job.fold.number: job for job in jobs}
+    folds, weights = zip(*((job.fold, job.weight) for job in by_fold.values()), strict=True)
+    parts = Parts.of(len(folds[0].table.X), [fold.train for fold in folds], weights)
+    return list(by_fold), folds, parts
 
 
 def _train_quadratics(jobs):
     """Jobs of several folds of one table, which differ in penalty and solver."""
     start = perf_counter()
     problem = jobs[0].problem(jobs[0].fold.table.X, jobs[0].fold.table.y, None)
-    numbers, quadratics = _quadratics(jobs, problem, problem.Y)
+    numbers, quadratics, held_out = _quadratics(jobs, problem, problem.Y)
+    if problem.X.dtype == np.float64:  # other predictions, and scores, are rounded to float32
+        for job in jobs:
+            job.fold.held_out = held_out[numbers.index(job.fold.number)]
     seconds = (perf_counter() - start) / len(jobs)
-    rest = [job for job in jobs if not job.closed_form]
-    closed = [job for job in jobs if job.closed_form]
-    for of_basis in _grouped(closed, lambda job: (job.fold.number, job.plan.penalty.l2)):
-        if len(of_basis) * max(job.plan.max_iter for job in of_basis) < EIGENBASIS * problem.d:
-            rest += of_basis
-            continue
-        yield from _timed(of_basis, lambda jobs: _in_closed_form(problem, quadratics, numbers, jobs, seconds))
+    rest, closed = [job for job in jobs if not job.closed_form], []
+    for of_basis in _grouped([job for job in jobs if job.closed_form], _basis):
+        many = len(of_basis) * max(job.plan.max_iter for job in of_basis) >= EIGENBASIS * problem.d
+        (closed if many else rest).extend(of_basis)
+    if closed:
+        yield from _timed(closed, lambda jobs: _in_closed_form(problem, quadratics, numbers, jobs, seconds))
     for of_kind in _grouped(rest, lambda job: repr(job.kind)):
         of_kind.sort(key=lambda job: job.fold.number)
         yield from _timed(of_kind, lambda jobs: _in_lockstep(problem, quadratics, numbers, jobs, seconds))
 
 
+def _basis(job):
+    """Jobs that agree here share an eigenbasis."""
+    return job.fold.number, job.plan.penalty.l2
+
+
 def _quadratics(jobs, problem, Y, shift=None):
-    """Numbers of the folds, and their squared errors."""
-    by_fold = {job.fold.number: job for job in jobs}
-    quadratics = quadratics_of_folds(
-        problem.X, Y, [job.weight for job in by_fold.values()], [job.fold.train for job in by_fold.values()],
-        shift=shift, fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
+    """Numbers of the folds, and their squared errors: of the training rows, and of the test rows if known."""
+    numbers, folds, parts = _parts(jobs)
+    return numbers, *quadratics_of_folds(
+        problem.X, Y, parts, [fold.test for fold in folds], shift=shift,
+        fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
     )  # fmt: skip
-    return list(by_fold), quadratics
 
 
 def _train_on_moments(jobs):
@@ -243,7 +300,7 @@ def _train_on_moments(jobs):
     start = perf_counter()
     problem = jobs[0].problem(jobs[0].fold.table.X, jobs[0].fold.table.y, None)
     centre = Centre.of(problem)
-    numbers, quadratics = _quadratics(jobs, problem, centre.targets(problem.Y), centre.shift)
+    numbers, quadratics, _ = _quadratics(jobs, problem, centre.targets(problem.Y), centre.shift)
     seconds = (perf_counter() - start) / len(jobs)
     for job in jobs:
         quadratic = quadratics[numbers.index(job.fold.number)]
@@ -286,10 +343,12 @@ def _candidates_of(problem, quadratics, numbers, jobs):
 
 
 def _in_closed_form(problem, quadratics, numbers, jobs, seconds):
-    plans = [job.plan for job in jobs]
-    quadratic = quadratics[numbers.index(jobs[0].fold.number)]
+    plans, bases = [job.plan for job in jobs], [_basis(job) for job in jobs]
+    keys = sorted(set(bases))
+    spectra = [Spectrum.of(quadratics[numbers.index(f)], l2) for f, l2 in keys]
     candidates = _candidates_of(problem, quadratics, numbers, jobs)
-    return _finish(candidates, plans, gd_on_quadratic(problem, quadratic, plans), seconds)
+    descents = gd_on_quadratics(problem, spectra, [keys.index(basis) for basis in bases], plans)
+    return _finish(candidates, plans, descents, seconds)
 
 
 def _in_lockstep(problem, quadratics, numbers, jobs, seconds):
