@@ -15,7 +15,7 @@ from cython.parallel cimport prange
 from libc.string cimport memcpy
 
 from activations cimport ACTIVATIONS, N_ACTIVATIONS, activate, differentiate
-from products cimport product
+from products cimport blas_product, own_product
 
 cdef extern from "softmax.h" nogil:
     void softmax_rows_forward_f64(Py_ssize_t m, Py_ssize_t k, const double* Z, double* P) noexcept
@@ -48,6 +48,16 @@ cdef Py_ssize_t rows_per_product(Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) noexc
     return rows if rows >= 16 and m * d * k < MIN_WORK_OF_BLAS_THREADS else m
 
 
+def add_product(
+    const floating[:, ::1] A, const floating[:, ::1] B, floating[:, ::1] C, bint transpose_a,
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, bint add,
+):
+    """C[:m, :n] (+)= op(A)[:m, :k] B[:k, :n], by our own kernel whatever the size: for tests of it."""
+    with nogil:
+        own_product(transpose_a, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], add, &C[0, 0],
+                    C.shape[1])
+
+
 def dense_forward(
     const floating[:, ::1] X, const floating[:, ::1] W, const floating[::1] b, floating[:, ::1] Z,
 ):
@@ -62,7 +72,7 @@ def dense_forward(
             rows = rows_per_product(m, d, k)
             i = 0
             while i < m:
-                product(False, False, min(rows, m - i), k, d, &X[i, 0], d, &W[0, 0], k, True, &Z[i, 0], k)
+                blas_product(False, False, min(rows, m - i), k, d, &X[i, 0], d, &W[0, 0], k, True, &Z[i, 0], k)
                 i += rows
 
 
@@ -82,8 +92,8 @@ def dense_backward(
             i = 0
             while i < m:
                 n = min(rows, m - i)
-                product(False, True, n, d, k, &dZ[i, 0], k, &W[0, 0], k, False, &dX[i, 0], d)
-                product(True, False, d, k, n, &X[i, 0], d, &dZ[i, 0], k, i > 0, &dW[0, 0], k)
+                blas_product(False, True, n, d, k, &dZ[i, 0], k, &W[0, 0], k, False, &dX[i, 0], d)
+                blas_product(True, False, d, k, n, &X[i, 0], d, &dZ[i, 0], k, i > 0, &dW[0, 0], k)
                 i += rows
         for i in range(m):
             for j in range(k):

@@ -1,15 +1,25 @@
-"""Matrix products of C-ordered arrays: BLAS's gemm, whose matrices are Fortran-ordered, read transposed."""
+"""Matrix products of C-ordered arrays: our own kernel where it is faster, else BLAS's gemm."""
 
 from cython cimport floating
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
+cdef extern from "gemm.h" nogil:
+    bint gemm_pays(bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept
+    void gemm_f64(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const double* A, Py_ssize_t lda,
+                  const double* B, Py_ssize_t ldb, bint add, double* C, Py_ssize_t ldc) noexcept
+    void gemm_f32(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const float* A, Py_ssize_t lda,
+                  const float* B, Py_ssize_t ldb, bint add, float* C, Py_ssize_t ldc) noexcept
 
-cdef inline void product(
+
+cdef inline void blas_product(
     bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
     const floating* A, Py_ssize_t lda, const floating* B, Py_ssize_t ldb, bint add,
     floating* C, Py_ssize_t ldc,
 ) noexcept nogil:
-    """C (m, n) = op(A) (m, k) op(B) (k, n), added to what C holds if `add`; ld* are row lengths."""
+    """C (m, n) = op(A) (m, k) op(B) (k, n), added to what C holds if `add`; ld* are row lengths.
+
+    BLAS's matrices are Fortran-ordered: it reads ours transposed. It has threads of its own.
+    """
     cdef int m_ = <int> m, n_ = <int> n, k_ = <int> k
     cdef int lda_ = <int> lda, ldb_ = <int> ldb, ldc_ = <int> ldc
     cdef char ta = b"T" if transpose_a else b"N"
@@ -20,3 +30,26 @@ cdef inline void product(
         dgemm(&tb, &ta, &n_, &m_, &k_, &one, <double*> B, &ldb_, <double*> A, &lda_, &beta, C, &ldc_)
     else:
         sgemm(&tb, &ta, &n_, &m_, &k_, &one, <float*> B, &ldb_, <float*> A, &lda_, &beta, C, &ldc_)
+
+
+cdef inline void own_product(
+    bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* A, Py_ssize_t lda,
+    const floating* B, Py_ssize_t ldb, bint add, floating* C, Py_ssize_t ldc,
+) noexcept nogil:
+    """The same on this thread, B as it is."""
+    if floating is double:
+        gemm_f64(transpose_a, m, n, k, A, lda, B, ldb, add, C, ldc)
+    else:
+        gemm_f32(transpose_a, m, n, k, A, lda, B, ldb, add, C, ldc)
+
+
+cdef inline void product(
+    bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+    const floating* A, Py_ssize_t lda, const floating* B, Py_ssize_t ldb, bint add,
+    floating* C, Py_ssize_t ldc,
+) noexcept nogil:
+    """The same by whichever is faster; the caller keeps BLAS on one thread."""
+    if gemm_pays(transpose_b, m, n, k, sizeof(floating)):
+        own_product(transpose_a, m, n, k, A, lda, B, ldb, add, C, ldc)
+    else:
+        blas_product(transpose_a, transpose_b, m, n, k, A, lda, B, ldb, add, C, ldc)

@@ -15,7 +15,7 @@ from libc.math cimport INFINITY, NAN, fabs, sqrt
 from libc.string cimport memcpy
 from scipy.linalg.cython_blas cimport dgemv
 
-from products cimport product
+from products cimport blas_product
 from updates cimport Hyper, apply_rule
 
 RAN, CONVERGED, ROSE = 0, 1, 2  # how a run of iterations ends
@@ -38,7 +38,7 @@ cdef void evaluate(
     for j in range(k * p):
         s[j] = u[j] - centre[j]
     if shape.hessians == 1 and k > 1:
-        product(False, False, k, p, p, s, p, H, p, False, gradient, p)
+        blas_product(False, False, k, p, p, s, p, H, p, False, gradient, p)
     else:
         for c in range(k):
             dgemv("N", &n, &n, &one, <double*> H + (c * p * p if shape.hessians > 1 else 0), &n,
