@@ -20,6 +20,7 @@
  */
 #ifndef FASTGD_SPARSE_SGD_H
 #define FASTGD_SPARSE_SGD_H
+#include <math.h>
 #include <string.h>
 #include "rows.h"
 #include "sgd.h"
@@ -86,7 +87,7 @@ ALWAYS_INLINE column drifted(column c, const two_f64 *history, ptrdiff_t now)
 {
     if (c[0] == 0)
         return c;
-    const double sign = c[0] < 0 ? -1 : 1, left = sign * (c[0] + sign * (c[1] - history[now][0]));
+    const double sign = copysign(1, c[0]), left = sign * (c[0] + sign * (c[1] - history[now][0]));
     if (!(left <= 0)) /* NaN is to be seen */
         return (column){sign * left, history[now][0]};
     return (column){0, -sign * owed_at(c[1] + sign * c[0], history, now)};
@@ -95,13 +96,13 @@ ALWAYS_INLINE column drifted(column c, const two_f64 *history, ptrdiff_t now)
 /* What w has been moved by. */
 ALWAYS_INLINE double moved_of(column c, double owed)
 {
-    return c[0] > 0 ? -owed : c[0] < 0 ? owed : c[1];
+    return c[0] != 0 ? -owed * copysign(1, c[0]) : c[1]; /* signs are not foreseen: no branch */
 }
 
 /* A weight v that was moved by `moved`, at the end of an update which has met it. */
 ALWAYS_INLINE column paid_up(double v, double moved, double scale, double inverse, double owed, double drift)
 {
-    const double sign = v < 0 ? -1 : 1, left = sign * v - (owed + sign * moved) * inverse;
+    const double sign = copysign(1, v), left = sign * v - (owed + sign * moved) * inverse;
     return v != 0 && !(left <= 0) ? (column){sign * left, drift} : (column){0, moved - v * scale};
 }
 
