@@ -197,6 +197,19 @@ def test_an_epoch_goes_on_from_any_state(table, k, first_averaged, passes, l2):
         assert_allclose(b, a, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("l2", [0.0, 0.01])
+def test_a_weight_at_rest_stays_where_rounding_has_moved_it_too_far(table, l2):
+    """In float32 a weight may have been moved by a little more than is owed."""
+    m, d = table.D.shape
+    theta, owed, owed_total = np.zeros((1, d + 1)), np.full((1, d), -0.3 - 1e-9), np.array([0.3])
+    epochs.sgd_epoch(
+        SparseRows.of(table.X), np.ones((1, m)), np.zeros(m), theta, np.arange(m), 1, np.full(m, 1e-12),
+        linear.LOSS_IDS["hinge"], np.array([1.0, 0, 0, 0]), l2, 0.02, True, 0, owed, owed_total,
+        np.empty((0, 0)), np.zeros(1), m,
+    )  # fmt: skip
+    assert_array_equal(theta, 0)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "optimal", "adaptive", "pa1", "pa2"])
 def test_schedules_and_early_stopping_are_those_of_dense_rows(table, schedule):
     loss = "hinge" if schedule.startswith("pa") else "log_loss"
