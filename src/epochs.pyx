@@ -32,13 +32,15 @@ cdef extern from "sgd.h" nogil:
 
 cdef extern from "sparse_sgd.h" nogil:
     ctypedef enum SparseKind "sparse_kind":
-        PLAIN, AVERAGED, L1
+        PLAIN, AVERAGED, L1, ELASTIC
     ctypedef struct SparseState "sparse_state":
         Py_ssize_t first_averaged
         double count
         double mean_intercept
         double l1
         double owed
+        Py_ssize_t room
+        Column* history
     ctypedef struct Column "column":
         pass
     double sparse_sgd_f64(SparseKind kind, const double* X, const Layout* rows, const double* Y,
@@ -109,9 +111,7 @@ def sgd_epoch(
     cdef double smallest = 1e-9 if floating is double else 1e-6
     cdef const floating* x = &values[0, 0]
     cdef bint averaged = first_averaged < steps.shape[0]
-    if layout.sparse and batch_size == 1 and k == 1 and not passive_aggressive and not (
-        l1 != 0 and (l2 != 0 or averaged)
-    ):
+    if layout.sparse and batch_size == 1 and k == 1 and not passive_aggressive and not (averaged and l1 != 0):
         total[0] = sparse_rows(
             x, &layout, &Y[0, 0], s, order, steps, loss, &params[0], l2, l1, fit_intercept, theta,
             owed, owed_total, mean, mean_count, first_averaged,
@@ -267,12 +267,16 @@ cdef double sparse_rows(
     double l1, bint fit_intercept, floating[:, ::1] theta, floating[:, ::1] owed, double[::1] owed_total,
     floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
 ):
-    """`sgd_epoch` of single rows and one output, averaged, or with a penalty of L1 alone, or neither."""
+    """`sgd_epoch` of single rows and one output, averaged or with L1 or neither."""
     cdef Py_ssize_t d = layout.d, n = order.shape[0], j
-    cdef SparseKind kind = L1 if l1 != 0 else AVERAGED if first_averaged < steps.shape[0] else PLAIN
-    cdef double[:, ::1] columns = np.zeros((d if kind != PLAIN else 1, 2))
+    cdef SparseKind kind = PLAIN if first_averaged >= steps.shape[0] else AVERAGED
+    if l1 != 0:
+        kind = ELASTIC if l2 != 0 else L1
+    cdef Py_ssize_t room = min(n, max(1024, 8 * d)) if kind == ELASTIC else 0  # then all columns pay
+    cdef double[:, ::1] columns = np.zeros((d if kind != PLAIN else 1, 2)), history = np.empty((room + 1, 2))
     cdef Column* beside = <Column*> &columns[0, 0]
-    cdef SparseState state = SparseState(first_averaged, mean_count[0], 0, l1, owed_total[0])
+    cdef SparseState state = SparseState(first_averaged, mean_count[0], 0, l1, owed_total[0], room,
+                                         <Column*> &history[0, 0])
     cdef double b = theta[0, d], before = mean_count[0], total
     if kind == AVERAGED:
         state.mean_intercept = mean[0, d]
@@ -280,7 +284,7 @@ cdef double sparse_rows(
         if kind != PLAIN:
             for j in range(d):
                 columns[j, 0] = theta[0, j]
-                if kind == L1:
+                if l1 != 0:
                     columns[j, 1] = owed[0, j]
         if floating is double:
             total = sparse_sgd_f64(kind, X, layout, Y, weight, &order[0], n, &steps[0], loss, params, l2,
@@ -293,7 +297,7 @@ cdef double sparse_rows(
         if kind != PLAIN:
             for j in range(d):
                 theta[0, j] = <floating> columns[j, 0]
-                if kind == L1:
+                if l1 != 0:
                     owed[0, j] = <floating> columns[j, 1]
                 else:
                     mean[0, j] = <floating> ((before * mean[0, j] + columns[j, 1]) / state.count)

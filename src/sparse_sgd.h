@@ -12,25 +12,32 @@
  * either way, and one at rest stays. So a weight that pays just before it is looked at has the value
  * that it would have, had it paid all along.
  *
+ * Elastic net: v pays l1 a / scale a time; `drift` is the sum of that. Beside a weight that is not zero
+ * stands the drift up to which it has paid, which says all; beside one at rest what it was moved by.
+ * Where a weight has come to rest meanwhile, a history tells what was owed at which drift.
+ *
  * What stands beside a weight lies beside it in memory: a column is one line of a cache.
  */
 #ifndef FASTGD_SPARSE_SGD_H
 #define FASTGD_SPARSE_SGD_H
+#include <math.h>
 #include <string.h>
 #include "rows.h"
 #include "sgd.h"
 
-typedef enum { PLAIN, AVERAGED, L1 } sparse_kind;
+typedef enum { PLAIN, AVERAGED, L1, ELASTIC } sparse_kind;
 
 typedef double two_f64 __attribute__((vector_size(16), aligned(8), may_alias));
 typedef float two_f32 __attribute__((vector_size(8), aligned(4), may_alias));
 typedef int64_t two_i64 __attribute__((vector_size(16), aligned(8), may_alias));
-typedef two_f64 column; /* v or w, and beside it `back` or `moved` */
+typedef two_f64 column; /* v or w, and beside it `back`, `moved` or drift */
 
 typedef struct {
     ptrdiff_t first_averaged;
     double count, mean_intercept; /* averaged updates, and the mean of their intercepts */
     double l1, owed;
+    ptrdiff_t room;
+    two_f64 *history; /* (room + 1): drift and owed after the updates since the drift began */
 } sparse_state;
 
 /* Columns of two entries by one load: loads are what an epoch has most of. */
@@ -58,6 +65,45 @@ ALWAYS_INLINE void pay(column *a, column *b, double owed)
     const two_f64 w_after = w - paid, moved_after = moved - paid;
     *a = (column){w_after[0], moved_after[0]};
     *b = (column){w_after[1], moved_after[1]};
+}
+
+/* L1 of an elastic net: what was owed at a drift. */
+static double owed_at(double drift, const two_f64 *history, ptrdiff_t now)
+{
+    ptrdiff_t lo = 0, hi = now;
+    while (hi - lo > 1) {
+        const ptrdiff_t middle = (lo + hi) / 2;
+        if (history[middle][0] >= drift)
+            hi = middle;
+        else
+            lo = middle;
+    }
+    const two_f64 before = history[lo], step = history[hi] - before;
+    return before[1] + (step[0] > 0 ? (drift - before[0]) / step[0] * step[1] : 0);
+}
+
+/* Up to the latest update, a column that has missed those since its own drift. */
+ALWAYS_INLINE column drifted(column c, const two_f64 *history, ptrdiff_t now)
+{
+    if (c[0] == 0)
+        return c;
+    const double sign = copysign(1, c[0]), left = sign * (c[0] + sign * (c[1] - history[now][0]));
+    if (!(left <= 0)) /* NaN is to be seen */
+        return (column){sign * left, history[now][0]};
+    return (column){0, -sign * owed_at(c[1] + sign * c[0], history, now)};
+}
+
+/* What w has been moved by. */
+ALWAYS_INLINE double moved_of(column c, double owed)
+{
+    return c[0] != 0 ? -owed * copysign(1, c[0]) : c[1]; /* signs are not foreseen: no branch */
+}
+
+/* A weight v that was moved by `moved`, at the end of an update which has met it. */
+ALWAYS_INLINE column paid_up(double v, double moved, double scale, double inverse, double owed, double drift)
+{
+    const double sign = copysign(1, v), left = sign * v - (owed + sign * moved) * inverse;
+    return v != 0 && !(left <= 0) ? (column){sign * left, drift} : (column){0, moved - v * scale};
 }
 
 #define FASTGD_DEFINE_SPARSE_SGD(real, sfx, SMALLEST)                                              \
@@ -146,6 +192,10 @@ ALWAYS_INLINE void pay(column *a, column *b, double owed)
         const slope_function slope_at = logistic ? logistic_slope : LOSSES[loss].slope;            \
         double z_met[MET], y_met[MET], s_met[MET];                                                 \
         double scale = 1, scales = 0, b = *intercept, total = 0, owed = state->owed;               \
+        two_f64 *const history = state->history;                                                   \
+        ptrdiff_t now = 0;                                                                         \
+        if (kind == ELASTIC)                                                                       \
+            history[0] = (two_f64){0, owed};                                                       \
         for (ptrdiff_t i = 0; i < n; ++i) {                                                        \
             fetch_sparse(X, sizeof(real), rows, order, i, 1, n);                                   \
             if (i + ROWS_AHEAD < n)                                                                \
@@ -155,6 +205,9 @@ ALWAYS_INLINE void pay(column *a, column *b, double owed)
             const real *x = X + first;                                                             \
             const int32_t *at = rows->at + first;                                                  \
             const double s = weight ? weight[row] : 1, a = steps[i], y = Y[row];                   \
+            if (kind == ELASTIC && i > 0)                                                          \
+                for (ptrdiff_t p = 0; p < entries; ++p)                                            \
+                    columns[at[p]] = drifted(columns[at[p]], history, now);                        \
             const double product = kind == PLAIN                                                   \
                 ? plain_dot_##sfx(entries, x, at, v)                                               \
                 : column_dot_##sfx(kind == L1, owed, entries, x, at, columns);                     \
@@ -167,20 +220,42 @@ ALWAYS_INLINE void pay(column *a, column *b, double owed)
             if (l2 != 0) {                                                                         \
                 const double shrink = 1 - a * l2;                                                  \
                 scale *= shrink > 0 ? shrink : 0;                                                  \
-                if (scale < SMALLEST) {                                                            \
+                if (scale < SMALLEST || (kind == ELASTIC && now == state->room)) {                 \
                     for (ptrdiff_t j = 0; j < rows->d; ++j) {                                      \
-                        if (kind == AVERAGED)                                                      \
+                        if (kind == ELASTIC) {                                                     \
+                            const column c = i > 0 ? drifted(columns[j], history, now) : columns[j];\
+                            const double moved = i > 0 ? moved_of(c, owed) : c[1];                 \
+                            columns[j] = (column){c[0] * scale, i == 0 || c[0] * scale == 0 ? moved : 0};\
+                        } else if (kind == AVERAGED)                                               \
                             columns[j] = columns[j] * (column){scale, 1} -                         \
                                          (column){0, scales * columns[j][0]};                      \
                         else                                                                       \
                             v[j] *= (real)scale;                                                   \
                     }                                                                              \
                     scale = 1, scales = 0;                                                         \
+                    if (kind == ELASTIC)                                                           \
+                        now = 0, history[0] = (two_f64){0, owed};                                  \
                 }                                                                                  \
             }                                                                                      \
             if (fit_intercept)                                                                     \
                 b += step;                                                                         \
-            if (step != 0) {                                                                       \
+            if (kind == ELASTIC) {                                                                 \
+                const double before = owed, inverse = 1 / scale, g = factor * inverse * slope;     \
+                owed += state->l1 * a;                                                             \
+                const double drift = history[now][0] + state->l1 * a / scale;                      \
+                history[++now] = (two_f64){drift, owed};                                           \
+                if (i == 0) { /* debts of any size */                                              \
+                    column_axpy_##sfx(0, (column){g, 0}, entries, x, at, columns);                 \
+                    for (ptrdiff_t j = 0; j < rows->d; ++j)                                        \
+                        columns[j] = paid_up(columns[j][0], columns[j][1], scale, inverse, owed,   \
+                                             drift);                                               \
+                } else                                                                             \
+                    for (ptrdiff_t p = 0; p < entries; ++p) {                                      \
+                        const column c = columns[at[p]];                                           \
+                        columns[at[p]] = paid_up(c[0] + g * x[p], moved_of(c, before), scale,      \
+                                                 inverse, owed, drift);                            \
+                    }                                                                              \
+            } else if (step != 0) {                                                                \
                 const double g = factor / scale * slope;                                           \
                 if (kind == PLAIN)                                                                 \
                     plain_axpy_##sfx(entries, (real)g, x, at, v);                                  \
@@ -193,13 +268,18 @@ ALWAYS_INLINE void pay(column *a, column *b, double owed)
                 state->count += 1;                                                                 \
                 state->mean_intercept += (b - state->mean_intercept) / state->count;               \
             }                                                                                      \
-            owed += state->l1 * a;                                                                 \
+            if (kind == L1)                                                                        \
+                owed += state->l1 * a;                                                             \
         }                                                                                          \
         for (ptrdiff_t j = 0; j < rows->d; ++j) {                                                  \
             if (kind == PLAIN)                                                                     \
                 v[j] *= (real)scale;                                                               \
             else if (kind == L1)                                                                   \
                 pay(columns + j, columns + j, owed);                                               \
+            else if (kind == ELASTIC) {                                                            \
+                const column c = drifted(columns[j], history, now);                                \
+                columns[j] = (column){c[0] * scale, moved_of(c, owed)};                            \
+            }                                                                                      \
             else /* the last iterate, and the sum of the averaged ones */                          \
                 columns[j] = columns[j][0] * (column){scale, scales} - (column){0, columns[j][1]}; \
         }                                                                                          \
@@ -220,6 +300,9 @@ ALWAYS_INLINE void pay(column *a, column *b, double owed)
         if (kind == AVERAGED)                                                                      \
             return sparse_sgd_as_##sfx(AVERAGED, X, rows, Y, weight, order, n, steps, loss,        \
                                        params, l2, fit_intercept, v, columns, intercept, state);   \
+        if (kind == ELASTIC)                                                                       \
+            return sparse_sgd_as_##sfx(ELASTIC, X, rows, Y, weight, order, n, steps, loss, params, \
+                                       l2, fit_intercept, v, columns, intercept, state);           \
         return sparse_sgd_as_##sfx(L1, X, rows, Y, weight, order, n, steps, loss, params, l2,      \
                                    fit_intercept, v, columns, intercept, state);                   \
     }

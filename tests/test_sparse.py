@@ -171,14 +171,16 @@ def test_strong_penalties_act_as_on_dense_rows(table, params):
             assert_same(*fits(model, table.D, table.X, y))
 
 
-@pytest.mark.parametrize("first_averaged", [0, 20, 1000])
+@pytest.mark.parametrize("l2", [0.0, 0.01])
+@pytest.mark.parametrize("passes", [1, 20])  # 20: more updates than the history of an elastic net holds
+@pytest.mark.parametrize("first_averaged", [0, 20, 10_000])
 @pytest.mark.parametrize("k", [1, 3])
-def test_an_epoch_goes_on_from_any_state(table, k, first_averaged):
+def test_an_epoch_goes_on_from_any_state(table, k, first_averaged, passes, l2):
     """Warm starts move the weights away from the state of the L1 penalty."""
     rng = np.random.default_rng(0)
     m, d = table.D.shape
     Y = rng.choice([-1.0, 1.0], size=(k, m))
-    order, steps = rng.permutation(m), np.full(m, 0.05)
+    order, steps = np.tile(rng.permutation(m), passes), np.full(m * passes, 0.05)
     loss = linear.LOSS_IDS["hinge"]
     params, weight = np.array([1.0, 0, 0, 0]), table.s
     state = rng.normal(size=(k, d + 1)), 0.1 * rng.normal(size=(k, d)), rng.normal(size=(k, d + 1))
@@ -187,12 +189,25 @@ def test_an_epoch_goes_on_from_any_state(table, k, first_averaged):
         theta, owed, mean = (a.copy() for a in state)
         owed_total, count = np.array([0.3]), np.array([5.0])
         total = epochs.sgd_epoch(
-            X, Y, weight, theta, order, 1, steps, loss, params, 0.01, 0.02, True, 0, owed, owed_total,
+            X, Y, weight, theta, order, 1, steps, loss, params, l2, 0.02, True, 0, owed, owed_total,
             mean, count, first_averaged,
         )  # fmt: skip
         results.append([total, theta, owed, owed_total, mean, count])
     for a, b in zip(*results, strict=True):
         assert_allclose(b, a, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.01])
+def test_a_weight_at_rest_stays_where_rounding_has_moved_it_too_far(table, l2):
+    """In float32 a weight may have been moved by a little more than is owed."""
+    m, d = table.D.shape
+    theta, owed, owed_total = np.zeros((1, d + 1)), np.full((1, d), -0.3 - 1e-9), np.array([0.3])
+    epochs.sgd_epoch(
+        SparseRows.of(table.X), np.ones((1, m)), np.zeros(m), theta, np.arange(m), 1, np.full(m, 1e-12),
+        linear.LOSS_IDS["hinge"], np.array([1.0, 0, 0, 0]), l2, 0.02, True, 0, owed, owed_total,
+        np.empty((0, 0)), np.zeros(1), m,
+    )  # fmt: skip
+    assert_array_equal(theta, 0)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "optimal", "adaptive", "pa1", "pa2"])
