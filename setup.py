@@ -31,7 +31,8 @@ if sysconfig.get_platform().endswith("x86_64"):  # not win-amd64, whose compiler
 
 # Never -ffast-math or -Ofast: gcc would link code that flushes denormals in the whole process.
 # Giving up errno and traps lets loops with sqrt and comparisons vectorise; NaN and inf remain.
-FLAGS = ["-O3", "-Wall", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
+# -g0: Python's own flags may ask for debugging symbols, of which there would be four times the code.
+FLAGS = ["-O3", "-g0", "-Wall", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
 
 DIRECTIVES = {
     "language_level": 3,
