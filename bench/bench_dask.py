@@ -8,6 +8,7 @@ Two workers, each a process with one thread; rows are in their memory before a c
 compared where it is installed (pip install dask-ml). Tables are printed as Markdown.
 """
 
+from copy import copy
 from math import ceil, log
 from time import perf_counter
 
@@ -169,7 +170,7 @@ def estimate(client, quick):
         theta = np.zeros((1, d + 1))
         one_pass, gram, squares = alternate(
             lambda p=problem, t=theta: p.value_and_grad(t),
-            lambda p=problem: _hessian_bound(p, 0.25),
+            lambda p=problem: _hessian_bound(copy(p), 0.25),  # which keeps it: of a copy, every time anew
             lambda p=problem: _moments_of_all(p),
             rounds=3,
         )
