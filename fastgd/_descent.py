@@ -357,9 +357,10 @@ def _divergence(problem, plan, result):
     rate = result.learning_rate
     if not rate == rate and plan.schedule is not None:
         rate = plan.schedule.eta
-    message = f"Descent diverged with learning rate {rate:.6g} (solver={plan.solver!r})."
+    at_rate = f" with learning rate {rate:.6g}" if rate == rate else ""  # NaN: it diverged at the start
+    message = f"Descent diverged{at_rate} (solver={plan.solver!r})."
     stable = _stable_rate(problem, plan)
-    if stable == stable:
+    if at_rate and stable == stable:
         about = "" if problem.loss.kernel == "squared_error" else "about "
         message += f" The largest stable rate is {about}{stable:.6g}."
     if plan.hidden:

@@ -106,6 +106,13 @@ def test_a_rate_just_above_the_stable_one_is_not_to_be_raised_further(data):
         model.set_params(learning_rate=0.999 * stable).fit(data.X, data.y)
 
 
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+def test_a_descent_that_overflows_at_its_start_names_no_rate(data, penalty):
+    with pytest.raises(DivergenceError, match="outliers") as caught:
+        GDRegressor(penalty=penalty).fit(data.X, data.y * 1e200)
+    assert "nan" not in str(caught.value) and "rate" not in str(caught.value)
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
