@@ -11,21 +11,17 @@
 #define FASTGD_GEMM_H
 #include <stddef.h>
 #include <string.h>
+#include "simd.h"
 
 #ifdef __AVX512F__
-#define FASTGD_GEMM_BYTES 64
 enum { TILE_ROWS = 8 }; /* 24 sums, a row of the panel, a factor: 28 of 32 registers */
 #else
-#define FASTGD_GEMM_BYTES 32
 enum { TILE_ROWS = 4 }; /* 12 sums, a row of the panel, a factor: 16 of 16 */
 #endif
 enum {
     TILE_VECTORS = 3,
     PANEL_DEPTH = 128, /* a panel of 24 KB leaves room for the rows of A in the first cache */
 };
-
-typedef double tile_f64 __attribute__((vector_size(FASTGD_GEMM_BYTES), aligned(8), may_alias));
-typedef float tile_f32 __attribute__((vector_size(FASTGD_GEMM_BYTES), aligned(4), may_alias));
 
 /* Where this is faster than OpenBLAS on one thread, as measured. Not with SSE alone, as BLAS chooses its
  * kernels anew at run time. A transposed B would have to be turned round. A few columns fill no panel. Many
@@ -35,7 +31,7 @@ typedef float tile_f32 __attribute__((vector_size(FASTGD_GEMM_BYTES), aligned(4)
 static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, size_t itemsize)
 {
 #ifdef __AVX2__
-    const double least = FASTGD_GEMM_BYTES == 64 ? 1e6 : 0;
+    const double least = FASTGD_VECTOR_BYTES == 64 ? 1e6 : 0;
     return !transpose_b && n >= 24 && m >= 8 && m * itemsize <= 2048 && (double)m * n * k >= least;
 #else
     return 0;
@@ -145,7 +141,7 @@ static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t
         } while (p < k);                                                                         \
     }
 
-FASTGD_DEFINE_GEMM(double, tile_f64, f64)
-FASTGD_DEFINE_GEMM(float, tile_f32, f32)
+FASTGD_DEFINE_GEMM(double, vec_f64, f64)
+FASTGD_DEFINE_GEMM(float, vec_f32, f32)
 #undef UNROLL
 #endif
