@@ -14,7 +14,7 @@ cdef extern from *:
     void prefetch "__builtin_prefetch"(const void* address, int write, int locality) noexcept nogil
 
 from simd cimport (
-    STRIP, axpy, axpy4, dot, dot4, sparse_axpy, sparse_dot, sparse_dots, sparse_outer, sum_type,
+    STRIP, axpy, axpy4, combine, dot, dot4, sparse_axpy, sparse_dot, sparse_dots, sparse_outer, sum_type,
 )
 
 cdef extern from "rows.h" nogil:
@@ -66,7 +66,7 @@ cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexc
     if layout.sparse:
         return 2048  # W and G hardly fit into a cache both: neither is to drive the other out too often
     if layout.by_columns:  # a strip of each column: some cache lines long, yet all of them in cache
-        return (256 if d > 512 else max(512, 40960 // d)) // itemsize // 4 * 4
+        return (256 if d > 512 else max(512, 20480 // d)) // itemsize // 4 * 4
     return min(256, max(8, 131072 // (d * itemsize))) // 4 * 4
 
 
@@ -149,6 +149,9 @@ cdef inline void forward(
     cdef floating b
     if layout.sparse:
         forward_sparse(X, layout, order, first, n, k, W, Z)
+        return
+    if layout.by_columns and k == 1:
+        combine(n, d, X + first, ld, W, W[d], Z)
         return
     if layout.by_columns:
         for c in range(k):

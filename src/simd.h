@@ -2,7 +2,8 @@
  *
  * Strict IEEE rules forbid a compiler to reorder a sum, so the lanes are written out with the
  * vector extension of gcc and clang; nothing here needs -ffast-math. A pass of four rows loads
- * the weights (dot4) or the gradient (axpy4) once instead of four times.
+ * the weights (dot4) or the gradient (axpy4) once instead of four times; `combine` never stores a sum before
+ * it is complete.
  */
 #ifndef FASTGD_SIMD_H
 #define FASTGD_SIMD_H
@@ -156,6 +157,18 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
     *(type *)(g + j) += (*(const type *)(x0 + j) * b0 + *(const type *)(x1 + j) * b1) +          \
                         (*(const type *)(x2 + j) * b2 + *(const type *)(x3 + j) * b3);
 
+#define FASTGD_COMBINE(type, count)                                                              \
+    {                                                                                            \
+        type sum[count];                                                                         \
+        for (int v = 0; v < count; ++v)                                                          \
+            sum[v] = (type){0} + b;                                                              \
+        for (ptrdiff_t j = 0; j < d; ++j)                                                        \
+            for (int v = 0; v < count; ++v)                                                      \
+                sum[v] += ((const type *)(x + j * ld + i))[v] * w[j];                            \
+        for (int v = 0; v < count; ++v)                                                          \
+            ((type *)(z + i))[v] = sum[v];                                                       \
+    }
+
 #define FASTGD_DEFINE_SIMD(real, vec, tail, sfx)                                                 \
     /* sum_j x_j w_j */                                                                          \
     static inline real dot_##sfx(ptrdiff_t n, const real *x, const real *w)                      \
@@ -223,6 +236,21 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
     {                                                                                            \
         const real b0 = a[0], b1 = a[1], b2 = a[2], b3 = a[3];                                   \
         FASTGD_IN_PIECES(FASTGD_AXPY4, real, vec, tail)                                          \
+    }                                                                                            \
+    /* z_i = b + sum_j w_j x_ij for d columns that are ld apart, strip by strip in registers */  \
+    static inline void combine_##sfx(ptrdiff_t n, ptrdiff_t d, const real *x, ptrdiff_t ld,      \
+                                     const real *w, real b, real *z)                             \
+    {                                                                                            \
+        enum { L = sizeof(vec) / sizeof(real) };                                                 \
+        ptrdiff_t i = 0;                                                                         \
+        for (; i + 8 * L <= n; i += 8 * L)                                                       \
+            FASTGD_COMBINE(vec, 8)                                                               \
+        for (; i + 4 * L <= n; i += 4 * L)                                                       \
+            FASTGD_COMBINE(vec, 4)                                                               \
+        for (; i + L <= n; i += L)                                                               \
+            FASTGD_COMBINE(vec, 1)                                                               \
+        for (; i < n; ++i)                                                                       \
+            FASTGD_COMBINE(real, 1)                                                              \
     }                                                                                            \
     /* sum_p x_p w[at_p], of a sparse row */                                                     \
     static inline real sparse_dot_##sfx(ptrdiff_t n, const real *x, const int32_t *at,           \

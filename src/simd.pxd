@@ -20,6 +20,10 @@ cdef extern from "simd.h" nogil:
                    const double* x2, const double* x3, double* g) noexcept
     void axpy4_f32(Py_ssize_t n, const float* a, const float* x0, const float* x1,
                    const float* x2, const float* x3, float* g) noexcept
+    void combine_f64(Py_ssize_t n, Py_ssize_t d, const double* x, Py_ssize_t ld, const double* w,
+                     double b, double* z) noexcept
+    void combine_f32(Py_ssize_t n, Py_ssize_t d, const float* x, Py_ssize_t ld, const float* w,
+                     float b, float* z) noexcept
     double sparse_dot_f64(Py_ssize_t n, const double* x, const int32_t* at, const double* w) noexcept
     float sparse_dot_f32(Py_ssize_t n, const float* x, const int32_t* at, const float* w) noexcept
     void sparse_axpy_f64(Py_ssize_t n, double a, const double* x, const int32_t* at,
@@ -66,6 +70,14 @@ cdef inline void axpy4(Py_ssize_t n, const floating* a, const floating* x0, cons
         axpy4_f64(n, a, x0, x1, x2, x3, g)
     else:
         axpy4_f32(n, a, x0, x1, x2, x3, g)
+
+
+cdef inline void combine(Py_ssize_t n, Py_ssize_t d, const floating* x, Py_ssize_t ld,
+                         const floating* w, floating b, floating* z) noexcept nogil:
+    if floating is double:
+        combine_f64(n, d, x, ld, w, b, z)
+    else:
+        combine_f32(n, d, x, ld, w, b, z)
 
 
 cdef inline floating sparse_dot(Py_ssize_t n, const floating* x, const int32_t* at,
