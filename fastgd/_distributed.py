@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from distributed import get_worker
 
-from ._base import _contiguous
 from ._compiled import linear
 from ._coordinates import Coordinates, merged_moments
 from ._descent import capped_steps
 from ._epochs import run_epoch
-from ._linear import _SQUARED, LinearProblem
+from ._linear import _SQUARED, LinearProblem, contiguous
 from ._losses import Loss
 from ._penalties import Penalty
 from ._plan import GRAM_LIMIT
@@ -360,7 +359,7 @@ class Recipe:
         if weight is not None and self.weight_scale != 1.0:
             weight = weight * weight.dtype.type(self.weight_scale)
         problem = LinearProblem(
-            _contiguous(X), Y, weight, self.loss, penalty or Penalty(), k=self.k,
+            contiguous(X), Y, weight, self.loss, penalty or Penalty(), k=self.k,
             fit_intercept=self.fit_intercept, n_threads=n_threads,
         )  # fmt: skip
         problem.coordinates = self.coordinates or problem.coordinates
@@ -402,8 +401,7 @@ def _loss_sums(problem, theta):
 
 
 def _column_moments(problem):
-    mean, variance = problem.means_and_variances()
-    return ((problem.total_weight, mean, variance * problem.total_weight),)
+    return (problem.column_moments(),)
 
 
 def _hessian_bound(problem, curvature):

@@ -28,11 +28,13 @@ try:
 except ImportError as error:
     raise ImportError("fastgd.dask needs Dask: pip install fastgd[dask]") from error
 
-from ._base import DTYPES, all_or_nothing
+from ._base import all_or_nothing
 from ._callbacks import with_callbacks
 from ._distributed import Chunks, DistributedProblem, Recipe, Rows, Targets
 from ._estimators import GDClassifier, GDRegressor, _has_probabilities
+from ._learned import initial_theta
 from ._plan import hidden_layers, make_plan
+from ._validation import DTYPES
 
 __all__ = ["DaskGDClassifier", "DaskGDRegressor"]
 
@@ -108,7 +110,7 @@ class _DaskGD:
         loss, k = self._make_loss(classes, _y_like(facts, kept))
         if not total:
             raise ValueError("Sample weights are all zero: there is nothing to learn from.")
-        validation = self._validation_set(X, y, classes, X_val, y_val, sample_weight_val)
+        validation = self._validation_set(y, classes, X_val, y_val, sample_weight_val)
         plan = make_plan(self, loss, *rows.shape)
         if plan.in_row_space:
             plan.in_row_space, plan.preconditioner = False, "diag"
@@ -128,7 +130,7 @@ class _DaskGD:
             recipe.weight_scale = len(rows) / total
         problem = DistributedProblem.of(chunks, rows, recipe, plan)
 
-        theta, state = self._initial_theta(problem, warm, coef_init, intercept_init), None
+        theta, state = initial_theta(self, problem, warm, coef_init, intercept_init), None
         if warm and coef_init is None and intercept_init is None:
             state = self._resumable(plan, theta)
         given = X, y, None if sample_weight is None else {"sample_weight": sample_weight}
