@@ -97,6 +97,8 @@ def sgd_epoch(
     cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
     cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j
     cdef Layout layout = layout_of(X)
+    if layout.by_columns:
+        raise ValueError("X must have contiguous rows")
     cdef const floating[:, :] values = values_of(X)
     cdef const floating* s = NULL
     if weight is not None:
