@@ -12,11 +12,10 @@ from numbers import Integral
 import numpy as np
 
 from ._compiled import epochs, linear
+from ._metrics import GRAM_LIMIT
 from ._optimizers import RULES, Rule
 from ._penalties import Penalty
 from ._schedules import PASSIVE_AGGRESSIVE, Constant, make_schedule
-
-GRAM_LIMIT = 2048  # columns up to which a d x d matrix and its factorisation are cheap beside X
 
 
 @dataclass
