@@ -53,9 +53,7 @@ class ValidationMixin:
             return None
         if X_val is None or y_val is None:
             raise ValueError("X_val and y_val must be given together.")
-        X_val, y_val = validate_data(
-            self, X_val, y_val, reset=False, dtype=DTYPES, accept_sparse="csr", **self._y_checks
-        )
+        X_val, y_val = self._validate_X_y(X_val, y_val, reset=False)
         if y_val.shape[1:] != y.shape[1:]:
             raise ValueError(f"y_val has shape {y_val.shape}, y has shape {y.shape}.")
         self._find_classes(y_val, classes, "y_val")
