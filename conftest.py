@@ -2,4 +2,5 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("distributed") else ["fastgd/dask.py", "fastgd/_distributed.py"]
+CLUSTER = ["fastgd/dask.py", "fastgd/_collections.py", "fastgd/_distributed.py"]
+collect_ignore = [] if find_spec("distributed") else CLUSTER

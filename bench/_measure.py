@@ -182,6 +182,12 @@ def command_line(doc, sections, **more):
     return options
 
 
+def main(doc, sections):
+    """A benchmark whose sections are functions of nothing but whether to be quick."""
+    options = command_line(doc, sections)
+    run_sections(options, lambda name: sections[name](options.quick))
+
+
 def run_sections(options, run):
     """run(name) for each section asked for, and after it what the neighbours took meanwhile."""
     print(machine())

@@ -23,6 +23,7 @@ from _measure import (
     show_ratio,
     show_seconds,
 )
+from _race import log_loss, objective_of, squared_loss
 from distributed import Client, LocalCluster, wait
 
 from fastgd import GDClassifier
@@ -81,7 +82,8 @@ def peers(client, quick):
         memory = in_memory[1] if target is y else in_memory[2]
         fits = [lambda model=model, t=target: model.fit(X, t) for model in contestants.values()]
         times = alternate(*fits, rounds=3)
-        objectives = [objective(model, in_memory[0], memory, loss, alpha) for model in contestants.values()]
+        objective = objective_of(loss, alpha)
+        objectives = [objective(model, in_memory[0], memory) for model in contestants.values()]
         best = min(objectives)
         rows = [
             [name, show_seconds(seconds), show_ratio(seconds / times[0]), f"{(value - best) / best:.1e}"]
@@ -90,19 +92,6 @@ def peers(client, quick):
         print_table(
             f"{title} + L2, {m:,} x {d}, 8 chunks", ["", "time", "", "above the best objective"], rows
         )
-
-
-def objective(model, X, target, loss, alpha):
-    w, b = np.ravel(model.coef_)[: X.shape[1]].astype(float), float(np.ravel(model.intercept_)[0])
-    return float(loss(X @ w + b, target).mean() + alpha / 2 * w @ w)
-
-
-def squared_loss(z, y):
-    return (z - y) ** 2 / 2
-
-
-def log_loss(z, labels):
-    return np.logaddexp(0, np.where(labels == 1, -z, z))
 
 
 # ------------------------------------------------------------------------------------------------

@@ -11,11 +11,10 @@ from _data import dense, linear_target
 from _measure import (
     alternate,
     alternate_epochs,
-    command_line,
     in_fresh_process,
+    main,
     print_table,
     resident_bytes,
-    run_sections,
     show_ratio,
     show_seconds,
     streaming_readers,
@@ -148,11 +147,5 @@ def memory_of_fit(estimator, shape, dtype, order):
 
 SECTIONS = dict(gradient=gradient, epoch=epoch, optimum=optimum, memory=memory)
 
-
-def main():
-    options = command_line(__doc__, SECTIONS)
-    run_sections(options, lambda name: SECTIONS[name](options.quick))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, SECTIONS)

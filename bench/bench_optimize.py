@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _measure import alternate, command_line, print_table, run_sections, show_ratio, show_seconds
+from _measure import alternate, main, print_table, show_ratio, show_seconds
 from scipy.optimize import minimize
 
 from fastgd.optimize import gradient_descent, multi_start
@@ -177,11 +177,5 @@ def starts(quick):
 
 SECTIONS = dict(functions=functions, steps=steps, starts=starts)
 
-
-def main():
-    options = command_line(__doc__, SECTIONS)
-    run_sections(options, lambda name: SECTIONS[name](options.quick))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, SECTIONS)

@@ -6,15 +6,7 @@ same data, dtype and objective, medians; what was computed stands beside the tim
 """
 
 import numpy as np
-from _measure import (
-    alternate,
-    alternate_epochs,
-    command_line,
-    print_table,
-    run_sections,
-    show_ratio,
-    show_seconds,
-)
+from _measure import alternate, alternate_epochs, main, print_table, show_ratio, show_seconds
 from _race import ALPHA, log_loss, objective_of, race
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
@@ -24,7 +16,7 @@ from fastgd import GDClassifier, GDRegressor
 
 COLUMNS = ("uniform", "power law")
 WITHIN = 1e-4  # relative suboptimality at which a run has arrived
-TOLS = dict(tol=[10 ** (-k / 2) for k in range(0, 15)])
+TOLS = dict(tol=[10 ** (-k / 2) for k in range(15)])
 UPDATES = [  # (estimator, peer, parameters); the updates are the same but for the peer's intercept
     (GDRegressor, SGDRegressor, dict(loss="squared_error", eta0=1e-3)),
     (GDClassifier, SGDClassifier, dict(loss="log_loss", eta0=0.01)),
@@ -143,11 +135,5 @@ def gradient(quick):
 
 SECTIONS = dict(gradient=gradient, epoch=epoch, optimum=optimum)
 
-
-def main():
-    options = command_line(__doc__, SECTIONS)
-    run_sections(options, lambda name: SECTIONS[name](options.quick))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, SECTIONS)

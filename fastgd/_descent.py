@@ -16,10 +16,9 @@ from ._coordinates import standardised
 from ._epochs import EpochState, mini_batch, run_epoch
 from ._exceptions import DivergenceError
 from ._linear import LinearProblem
-from ._metrics import Diagonal, Gram
+from ._metrics import GRAM_LIMIT, Diagonal, Gram
 from ._network import RATES
 from ._optimizers import ACCELERATED_LIMIT
-from ._plan import GRAM_LIMIT
 from ._quadratic import QuadraticModel
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
@@ -162,17 +161,9 @@ def set_scales(problem, plan, moments=None):
         plan.schedule.smallest *= plan.schedule.eta
         return
 
-    plan.schedule = capped_steps(problem, plan, curvature, horizon)
+    plan.schedule = CappedSteps.of_rows(problem, plan, curvature, horizon)
     if problem.loss.curvature is None:
         plan.slope_bound = curvature
-
-
-def capped_steps(problem, plan, curvature, horizon):
-    """The schedule of learning_rate="auto" for the rows of a problem."""
-    norms = 1 + problem.row_norms(plan.batch_size)
-    if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
-        norms /= 1 - plan.hyper[0]
-    return CappedSteps(norms, curvature, horizon)
 
 
 def _size_of_target(problem):

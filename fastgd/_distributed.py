@@ -1,41 +1,35 @@
 """A linear problem whose rows lie on the workers of a Dask cluster, and stay there.
 
-In: futures of chunks of X, and of the targets that belong to them. Out: what a solver asks of any
-`LinearProblem`. Parameters travel to the workers; sums over rows come back, O(d) numbers for a gradient
-and O(d^2) for a metric, added up in a tree. One task per worker goes over all chunks there. When a worker
-dies, Dask computes its chunks anew, elsewhere, and the pass is given out again.
+In: `Chunks` of X, and of the targets that belong to them. Out: what a solver asks of any `LinearProblem`.
+Parameters travel to the workers; sums over rows come back, O(d) numbers for a gradient and O(d^2) for a
+metric.
 """
 
 import copy
-import functools
 import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
 from distributed import get_worker
 
-from ._base import _contiguous
+from ._chunks import merged
 from ._compiled import linear
-from ._coordinates import Coordinates, merged_moments
-from ._descent import capped_steps
+from ._coordinates import Coordinates
 from ._epochs import run_epoch
-from ._linear import _SQUARED, LinearProblem
+from ._linear import _SQUARED, LinearProblem, contiguous
 from ._losses import Loss
+from ._metrics import GRAM_LIMIT
 from ._penalties import Penalty
-from ._plan import GRAM_LIMIT
 from ._schedules import CappedSteps
 from ._threads import effective_n_threads, one_blas_thread
 
-PATIENCE = 1.0  # seconds between two looks at whether all workers are alive
-FAN_IN = 8  # results that one task of the tree adds up
-LARGE = 65536  # bytes of parameters from which workers fetch them from each other
 BUCKETS = 1024  # of the summary of a target
 SAMPLE = 1024  # rows that tell roughly where the mean of a column is
 _BLAS = threading.Lock()  # how many threads BLAS has is one number per process
 
 
 # ------------------------------------------------------------------------------------------------
-# on the client: where the rows are, and how sums over them come about
+# on the client
 # ------------------------------------------------------------------------------------------------
 
 
@@ -52,76 +46,6 @@ class Rows:
     @property
     def size(self):
         return self.shape[0] * self.shape[1]
-
-
-class Chunks:
-    """Futures of chunks of X and of their `Targets`, and sums over them.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    X, targets : lists of futures
-    n_rows : list of int
-    n_jobs : int or None
-        Threads of a task; None takes those of its worker.
-    """
-
-    def __init__(self, client, X, targets, n_rows, n_jobs):
-        self.client, self.X, self.targets = client, X, targets
-        self.n_rows, self.n_jobs = n_rows, n_jobs
-        self._workers, self._groups = None, []
-
-    def groups(self):
-        """(address, chunks) of every worker that has some; None is any worker, while there is none."""
-        workers = sorted(self.client.nthreads())
-        if workers != self._workers:  # at first, and when one died or joined
-            holders = self.client.who_has(self.X)
-            load, held = dict.fromkeys(workers, 0), {address: [] for address in workers}
-            for i, future in enumerate(self.X):
-                able = [address for address in holders.get(future.key, ()) if address in load]
-                address = min(able or workers or [None], key=lambda a: load.get(a, 0))
-                load[address] = load.get(address, 0) + self.n_rows[i]
-                held.setdefault(address, []).append(i)
-            self._groups = [(address, chunks) for address, chunks in held.items() if chunks]
-            self._workers = workers
-        return self._groups
-
-    def over_groups(self, task, parameters, arguments=None):
-        """Sum over workers of task(parameters, argument, X, targets, n_jobs).
-
-        A task may run where its chunks are and nowhere else: Dask would balance the load by moving them. So
-        when a worker is lost, what it had to do is given out anew.
-
-        arguments : callable, from the number of workers to an argument for each
-        """
-        while True:
-            groups = self.groups()
-            root = self._submit(task, parameters, arguments, groups)
-            while True:
-                try:
-                    total = root.result(timeout=PATIENCE)
-                    return tuple(np.array(part) if isinstance(part, np.ndarray) else part for part in total)
-                except TimeoutError:
-                    alive = self.client.nthreads()
-                    if any(address and address not in alive for address, _ in groups):
-                        break
-
-    def _submit(self, task, parameters, arguments, groups):
-        """Future of the sum, by a tree of tasks."""
-        submit = functools.partial(self.client.submit, pure=False)
-        arguments = [None] * len(groups) if arguments is None else arguments(len(groups))
-        if sum(value.nbytes for value in parameters if isinstance(value, np.ndarray)) > LARGE:
-            parameters = submit(_same, parameters)
-        level = [
-            submit(
-                task, parameters, argument, [self.X[i] for i in chunks],
-                [self.targets[i] for i in chunks], self.n_jobs, workers=address and [address],
-            )
-            for (address, chunks), argument in zip(groups, arguments, strict=True)
-        ]  # fmt: skip
-        while len(level) > 1:
-            level = [submit(_merge, level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
-        return level[0]
 
 
 class Curvature:
@@ -360,30 +284,11 @@ class Recipe:
         if weight is not None and self.weight_scale != 1.0:
             weight = weight * weight.dtype.type(self.weight_scale)
         problem = LinearProblem(
-            _contiguous(X), Y, weight, self.loss, penalty or Penalty(), k=self.k,
+            contiguous(X), Y, weight, self.loss, penalty or Penalty(), k=self.k,
             fit_intercept=self.fit_intercept, n_threads=n_threads,
         )  # fmt: skip
         problem.coordinates = self.coordinates or problem.coordinates
         return problem
-
-
-def _same(value):
-    return value
-
-
-def _merge(results):
-    """Sum of tuples, number by number; None is nothing."""
-    total = None
-    for result in results:
-        if result is None:
-            continue
-        total = result if total is None else tuple(map(_added, total, result))
-    return total
-
-
-def _added(a, b):
-    """Sum of two arrays or summaries; moments, being tuples, are merged."""
-    return merged_moments(a, b) if isinstance(a, tuple) else a + b
 
 
 def _n_threads(n_jobs):
@@ -394,7 +299,7 @@ def _sum_over_chunks(parameters, _, Xs, all_targets, n_jobs):
     of_chunk, recipe, *rest = parameters
     n_threads = _n_threads(n_jobs)
     problems = (recipe.problem(X, t, n_threads) for X, t in zip(Xs, all_targets, strict=True))
-    return _merge(of_chunk(problem, *rest) for problem in problems if problem is not None)
+    return merged(of_chunk(problem, *rest) for problem in problems if problem is not None)
 
 
 def _loss_sums(problem, theta):
@@ -402,8 +307,7 @@ def _loss_sums(problem, theta):
 
 
 def _column_moments(problem):
-    mean, variance = problem.means_and_variances()
-    return ((problem.total_weight, mean, variance * problem.total_weight),)
+    return (problem.column_moments(),)
 
 
 def _hessian_bound(problem, curvature):
@@ -480,13 +384,14 @@ def _local_epoch(parameters, argument, Xs, all_targets, n_jobs):
     rows, loss, step = 0, 0.0, np.nan
     with np.errstate(over="ignore", invalid="ignore"):
         for i in numbers:
-            problem = recipe.problem(Xs[i], all_targets[i], _n_threads(n_jobs), plan.penalty)
+            X = np.ascontiguousarray(Xs[i])  # an epoch reads row by row
+            problem = recipe.problem(X, all_targets[i], _n_threads(n_jobs), plan.penalty)
             if problem is None:
                 continue
             m = len(problem.X)
             local = replace(plan, batch_size=min(plan.batch_size, m))
             if isinstance(plan.schedule, CappedSteps):
-                local.schedule = capped_steps(
+                local.schedule = CappedSteps.of_rows(
                     problem, plan, plan.schedule.curvature, plan.schedule.horizon / n_workers
                 )
                 local.schedule.eta = plan.schedule.eta

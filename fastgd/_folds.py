@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import validate_data
 
-from ._base import DTYPES
 from ._parts import take_rows
+from ._validation import DTYPES
 
 
 @dataclass

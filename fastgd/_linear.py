@@ -145,6 +145,11 @@ class LinearProblem:
         """Weighted mean and variance of every column, each of shape (d,)."""
         return column_means_and_variances(self.X, self.weight, self.n_threads)
 
+    def column_moments(self):
+        """Weight, mean and sum of squares about the mean of every column, as `merged_moments` takes them."""
+        mean, variance = self.means_and_variances()
+        return self.total_weight, mean, variance * self.total_weight
+
     def _gram(self, h):
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
         return self._as_metric(linear.weighted_gram(self.X, h, self._shift(), self.n_threads))
@@ -327,3 +332,10 @@ class LinearProblem:
             )  # fmt: skip
         state.t += len(steps)
         return total[: self.n_groups].sum()
+
+
+def contiguous(X):
+    """X as a problem takes it: itself where it is sparse, or has contiguous rows or columns; else a copy."""
+    if is_sparse(X) or X.strides[1] == X.itemsize or X.strides[0] == X.itemsize or 1 in X.shape:
+        return X
+    return np.ascontiguousarray(X)

@@ -11,6 +11,7 @@ never overshoots (the majorisation of a proximal gradient step). In the problem'
 import numpy as np
 from scipy.linalg import lapack
 
+GRAM_LIMIT = 2048  # columns up to which a d x d matrix and its factorisation are cheap beside X
 TINY = np.finfo(float).tiny
 
 

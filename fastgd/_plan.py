@@ -12,11 +12,12 @@ from numbers import Integral
 import numpy as np
 
 from ._compiled import epochs, linear
+from ._metrics import GRAM_LIMIT
 from ._optimizers import RULES, Rule
 from ._penalties import Penalty
 from ._schedules import PASSIVE_AGGRESSIVE, Constant, make_schedule
 
-GRAM_LIMIT = 2048  # columns up to which a d x d matrix and its factorisation are cheap beside X
+RULES_WITH_METRIC = ("gd", "momentum", "nesterov")
 
 
 @dataclass
@@ -82,30 +83,8 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
     penalty = Penalty.make(est.penalty, est.alpha, est.l1_ratio)
     _check_conflicts(est, loss, passive_aggressive, hidden)
 
-    # how many rows
     one_row = passive_aggressive or est.average or perceptron
-    if est.batch_size == "auto" and hidden:
-        batch_size, full = min(200, n_samples), False
-    elif est.batch_size == "auto":
-        batch_size = 1 if one_row else min(32, n_samples) if streaming else n_samples
-        full = not (one_row or streaming)
-    elif est.batch_size == "full":  # of a network, a batch of all rows
-        batch_size, full = n_samples, not streaming and not hidden
-    else:
-        batch_size, full = min(est.batch_size, n_samples), False
-        if est.batch_size > n_samples and not streaming:
-            warnings.warn(
-                f"batch_size={est.batch_size} is larger than n_samples={n_samples}; it is clipped "
-                f"to {n_samples}.",
-                UserWarning,
-                stacklevel=4,
-            )
-    if batch_size == 1 and hidden and est.batch_norm and n_samples > 1:
-        raise ValueError("batch_norm=True needs batches of several rows: set a larger batch_size.")
-    if full and est.average:
-        raise ValueError('average is for mini-batches: set batch_size to an int, or leave it at "auto".')
-
-    # how a gradient becomes a step, and how long the step is
+    batch_size, full = _rows_of_a_gradient(est, n_samples, one_row, hidden, streaming)
     decaying = isinstance(rate, str) and rate in ("invscaling", "optimal", "adaptive")
     solver = est.solver
     if solver == "auto":
@@ -118,29 +97,14 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
         schedule = make_schedule(
             rate, eta0=est.eta0, power_t=est.power_t, alpha=est.alpha, slope_at=_slope_at(loss)
         )
-
-    # in which metric
-    rank = min(n_samples, n_features)
     preconditioner = est.preconditioner
-    rules_with_metric = ("gd", "momentum", "nesterov")
     if preconditioner == "auto":
-        if not auto_rate or hidden:
-            preconditioner = None
-        elif full and solver in rules_with_metric and not penalty.l1 and rank < GRAM_LIMIT:
-            preconditioner = "gram"
-        else:
-            preconditioner = "diag"
-    if preconditioner == "gram" and hidden:
-        raise ValueError('preconditioner="gram" is for linear models: leave it at "auto", or set "diag".')
-    if preconditioner == "gram" and streaming:
-        preconditioner = "diag"  # a chunk does not show the Gram matrix of the stream
-    if preconditioner == "gram" and not full:
-        raise ValueError('preconditioner="gram" needs the whole data: set batch_size="full".')
-    if preconditioner == "gram" and penalty.l1:
-        raise ValueError(
-            'preconditioner="gram" mixes the columns, which the L1 penalty keeps apart: set '
-            'preconditioner="diag", or penalty="l2".'
-        )
+        automatic = auto_rate and not hidden
+        few = min(n_samples, n_features) < GRAM_LIMIT
+        whole = full and solver in RULES_WITH_METRIC and not penalty.l1 and few
+        preconditioner = None if not automatic else "gram" if whole else "diag"
+    elif preconditioner == "gram":
+        preconditioner = _checked_gram(penalty, full, hidden, streaming)
     if passive_aggressive and (solver != "gd" or preconditioner or batch_size != 1):
         raise ValueError(
             f'learning_rate="{rate}" is defined for single rows and plain steps: set batch_size=1, '
@@ -168,6 +132,47 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
         passive_aggressive=passive_aggressive,
         hidden=hidden,
     )
+
+
+def _rows_of_a_gradient(est, n_samples, one_row, hidden, streaming):
+    """batch_size, and whether a descent takes all rows at once."""
+    if est.batch_size == "auto" and hidden:
+        batch_size, full = min(200, n_samples), False
+    elif est.batch_size == "auto":
+        batch_size = 1 if one_row else min(32, n_samples) if streaming else n_samples
+        full = not (one_row or streaming)
+    elif est.batch_size == "full":  # of a network, a batch of all rows
+        batch_size, full = n_samples, not streaming and not hidden
+    else:
+        batch_size, full = min(est.batch_size, n_samples), False
+        if est.batch_size > n_samples and not streaming:
+            warnings.warn(
+                f"batch_size={est.batch_size} is larger than n_samples={n_samples}; it is clipped "
+                f"to {n_samples}.",
+                UserWarning,
+                stacklevel=5,
+            )
+    if batch_size == 1 and hidden and est.batch_norm and n_samples > 1:
+        raise ValueError("batch_norm=True needs batches of several rows: set a larger batch_size.")
+    if full and est.average:
+        raise ValueError('average is for mini-batches: set batch_size to an int, or leave it at "auto".')
+    return batch_size, full
+
+
+def _checked_gram(penalty, full, hidden, streaming):
+    """preconditioner="gram" as it was asked for; "diag" of a stream, whose Gram matrix no chunk shows."""
+    if hidden:
+        raise ValueError('preconditioner="gram" is for linear models: leave it at "auto", or set "diag".')
+    if streaming:
+        return "diag"
+    if not full:
+        raise ValueError('preconditioner="gram" needs the whole data: set batch_size="full".')
+    if penalty.l1:
+        raise ValueError(
+            'preconditioner="gram" mixes the columns, which the L1 penalty keeps apart: set '
+            'preconditioner="diag", or penalty="l2".'
+        )
+    return "gram"
 
 
 def hidden_layers(est):

@@ -77,6 +77,14 @@ class CappedSteps(Adaptive):
         longest = 1.0 / float(np.mean(self.bounds))
         super().__init__(longest, smallest=1e-3 * longest)
 
+    @classmethod
+    def of_rows(cls, problem, plan, curvature, horizon):
+        """The schedule of learning_rate="auto" for the rows of a problem."""
+        norms = 1 + problem.row_norms(plan.batch_size)
+        if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
+            norms /= 1 - plan.hyper[0]
+        return cls(norms, curvature, horizon)
+
     def steps(self, t, order, batch_size):
         starts = np.arange(0, len(order), batch_size)
         sizes = np.diff(np.append(starts, len(order)))

@@ -28,11 +28,12 @@ from ._fold_moments import quadratics_of_folds
 from ._folds import with_attributes
 from ._linear import LinearProblem
 from ._lockstep import lockstep
+from ._metrics import GRAM_LIMIT
 from ._moments import Centre, MomentProblem
 from ._monitor import Monitor
 from ._optimizers import RULES
 from ._parts import Parts, take_rows
-from ._plan import GRAM_LIMIT, Plan, make_plan
+from ._plan import Plan, make_plan
 from ._schedules import Constant
 from ._solvers import Result
 from ._threads import blas_threads, effective_n_threads

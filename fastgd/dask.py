@@ -1,8 +1,7 @@
 """GDRegressor and GDClassifier for rows that lie in pieces on the workers of a Dask cluster.
 
 Needs ``pip install fastgd[dask]``. The chunks of a Dask array, or the partitions of a DataFrame, stay where
-they are; what travels is described in `_distributed.py`. This file checks and encodes: Dask collections
-become futures of chunks, and y what the kernels take, on the workers.
+they are: `_collections.py` checks them and encodes y there, `_distributed.py` says what travels in a fit.
 """
 
 import copy
@@ -11,27 +10,25 @@ import inspect
 
 import numpy as np
 from sklearn.base import _fit_context, clone
-from sklearn.utils import check_array, column_or_1d, compute_class_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _check_feature_names,
-    _check_n_features,
-    assert_all_finite,
-    check_is_fitted,
-)
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
 
 try:
     import dask.array as da
     from dask.base import is_dask_collection
-    from distributed import default_client, futures_of, wait
+    from distributed import default_client
 except ImportError as error:
     raise ImportError("fastgd.dask needs Dask: pip install fastgd[dask]") from error
 
-from ._base import DTYPES, all_or_nothing
+from ._base import all_or_nothing
 from ._callbacks import with_callbacks
-from ._distributed import Chunks, DistributedProblem, Recipe, Rows, Targets
+from ._chunks import Chunks
+from ._collections import as_array, encoded, futures_of_chunks, survey
+from ._distributed import DistributedProblem, Recipe, Rows
+from ._docs import document
 from ._estimators import GDClassifier, GDRegressor, _has_probabilities
+from ._learned import initial_theta
 from ._plan import hidden_layers, make_plan
 
 __all__ = ["DaskGDClassifier", "DaskGDRegressor"]
@@ -89,50 +86,41 @@ class _DaskGD:
         if self.early_stopping and X_val is None:
             raise ValueError("early_stopping=True needs a validation set here: give fit X_val and y_val.")
         warm = self.warm_start and hasattr(self, "_training")
-        client = self.client_
-        Xs, ys, weights, dtype = _futures(client, X, y, sample_weight)
+        Xs, ys, weights, dtype = futures_of_chunks(self.client_, X, y, sample_weight)
         _check_feature_names(self, X._meta, reset=True)
         local = clone(self.to_local())
         raw = [[i, y, weights and weights[i]] for i, y in enumerate(ys)]
-        chunks = Chunks(client, Xs, raw, [1] * len(Xs), self.n_jobs)
-        facts = sorted(chunks.over_groups(_facts_of_group, (local,))[0], key=lambda fact: fact["number"])
+        chunks = Chunks(self.client_, Xs, raw, [1] * len(Xs), self.n_jobs)
+        facts = survey(chunks, local)
         self.n_features_in_ = facts[0]["shape"][1]
-        kept = [i for i, fact in enumerate(facts) if fact["shape"][0]]
-        rows = Rows((sum(facts[i]["shape"][0] for i in kept), self.n_features_in_), dtype)
-        if not kept:
+        facts = [fact for fact in facts if fact["shape"][0]]
+        rows = Rows((sum(fact["shape"][0] for fact in facts), self.n_features_in_), dtype)
+        if not facts:
             raise ValueError(
                 f"Found array with 0 sample(s) (shape={rows.shape}) while a minimum of 1 is required."
             )
 
-        classes, class_weight, total = self._classes_and_weights([facts[i] for i in kept])
-        loss, k = self._make_loss(classes, _y_like(facts, kept))
+        classes, class_weight, total = self._classes_and_weights(facts)
+        y_like = np.full((1, *facts[0]["y_shape"]), min(fact["least"] for fact in facts))
+        loss, k = self._make_loss(classes, y_like)
         if not total:
             raise ValueError("Sample weights are all zero: there is nothing to learn from.")
-        validation = self._validation_set(X, y, classes, X_val, y_val, sample_weight_val)
+        validation = self._validation_set(y, classes, X_val, y_val, sample_weight_val)
         plan = make_plan(self, loss, *rows.shape)
         if plan.in_row_space:
             plan.in_row_space, plan.preconditioner = False, "diag"
-        weighted = weights is not None or class_weight is not None
-        homes = {i: address for address, numbers in chunks.groups() for i in numbers}
-        targets = [
-            client.submit(
-                _targets, local, *raw[i][1:], classes, class_weight, dtype, pure=False,
-                workers=homes[i] and [homes[i]], allow_other_workers=homes[i] is not None,
-            )
-            for i in kept
-        ]  # fmt: skip
-        n_rows = [facts[i]["shape"][0] for i in kept]
-        chunks = Chunks(client, [Xs[i] for i in kept], targets, n_rows, self.n_jobs)
+        chunks = encoded(chunks, facts, local, classes, class_weight, dtype)
         recipe = Recipe(loss, k, self.fit_intercept)
+        weighted = weights is not None or class_weight is not None
         if weighted and plan.normalise_weights and not plan.full:
             recipe.weight_scale = len(rows) / total
         problem = DistributedProblem.of(chunks, rows, recipe, plan)
 
-        theta, state = self._initial_theta(problem, warm, coef_init, intercept_init), None
+        theta, state = initial_theta(self, problem, warm, coef_init, intercept_init), None
         if warm and coef_init is None and intercept_init is None:
             state = self._resumable(plan, theta)
         given = X, y, None if sample_weight is None else {"sample_weight": sample_weight}
-        flat = facts[kept[0]]["y_ndim"] == 1 and classes is None
+        flat = facts[0]["y_ndim"] == 1 and classes is None
         return self._train(problem, plan, theta, state, classes, flat, validation, given)
 
     def partial_fit(self, X, y, *args, **kwargs):
@@ -167,10 +155,26 @@ class _DaskGD:
         local = self.to_local()
         for attribute in ("_training", "loss_curve_", "feature_names_in_"):  # not needed, or checked above
             vars(local).pop(attribute, None)
-        X = _as_array(X, "X")
+        X = as_array(X, "X")
         meta = getattr(local, name)(np.zeros((1, self.n_features_in_), X.dtype))[:0]
         columns = {"drop_axis": 1} if meta.ndim == 1 else {"chunks": (X.chunks[0], meta.shape[1:])}
         return X.map_blocks(_of_chunk, local, name, meta, dtype=meta.dtype, meta=meta, **columns)
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination or accuracy, as of `GDRegressor` and `GDClassifier`.
+
+        Parameters
+        ----------
+        X, y, sample_weight : Dask collections, chunked alike, or array-likes
+
+        Returns
+        -------
+        score : float
+        """
+        if not is_dask_collection(X):
+            return super().score(X, y, sample_weight)
+        weight = 1.0 if sample_weight is None else as_array(sample_weight, "sample_weight")
+        return self._score(as_array(y, "y"), self.predict(X), weight)
 
     def _computed(self, *lazy):
         return self.client_.gather(self.client_.compute(list(lazy)))
@@ -203,6 +207,22 @@ def _takes_client(Estimator):
     __init__.__signature__ = signature.replace(parameters=[*signature.parameters.values(), last])
     Estimator.__init__ = __init__
     return Estimator
+
+
+def _lazy(summary, result, shape):
+    """Decorator: the docstring of a method that predicts."""
+    return document(
+        f"""{summary}
+
+        Parameters
+        ----------
+        X : Dask array or DataFrame of shape (n_samples, n_features), or array-like
+
+        Returns
+        -------
+        {result} : Dask array of shape {shape}, not yet computed; ndarray if X is none of Dask's
+        """
+    )
 
 
 @_takes_client
@@ -246,35 +266,13 @@ class DaskGDRegressor(_DaskGD, GDRegressor):
     _Local = GDRegressor
     _parameter_constraints: dict = {**GDRegressor._parameter_constraints, "client": "no_validation"}
 
+    @_lazy("Predict targets.", "y", "(n_samples,) or (n_samples, n_outputs)")
     def predict(self, X):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : Dask array or DataFrame of shape (n_samples, n_features), or array-like
-
-        Returns
-        -------
-        y : Dask array of shape (n_samples,) or (n_samples, n_outputs), not yet computed; ndarray if X is none
-            of Dask's
-        """
         return self._blockwise("predict", X)
 
-    def score(self, X, y, sample_weight=None):
-        """Coefficient of determination, as of `GDRegressor`.
-
-        Parameters
-        ----------
-        X, y, sample_weight : Dask collections, chunked alike, or array-likes
-
-        Returns
-        -------
-        score : float
-        """
-        if not is_dask_collection(X):
-            return super().score(X, y, sample_weight)
-        y, s, p = _as_array(y, "y"), _weight_or_one(sample_weight), self.predict(X)
-        y, s, p = (a[:, None] if getattr(a, "ndim", 2) == 1 else a for a in (y, s, p))
+    def _score(self, y, predicted, weight):
+        """Coefficient of determination."""
+        y, p, s = (a[:, None] if getattr(a, "ndim", 2) == 1 else a for a in (y, predicted, weight))
         n, total, squares, residual = self._computed(
             (da.ones_like(y) * s).sum(axis=0), (s * y).sum(axis=0), (s * y**2).sum(axis=0),
             (s * (y - p) ** 2).sum(axis=0),
@@ -324,77 +322,28 @@ class DaskGDClassifier(_DaskGD, GDClassifier):
     _Local = GDClassifier
     _parameter_constraints: dict = {**GDClassifier._parameter_constraints, "client": "no_validation"}
 
+    @_lazy("Predict classes.", "y", "(n_samples,)")
     def predict(self, X):
-        """Predict classes.
-
-        Parameters
-        ----------
-        X : Dask array or DataFrame of shape (n_samples, n_features), or array-like
-
-        Returns
-        -------
-        y : Dask array of shape (n_samples,), not yet computed; ndarray if X is none of Dask's
-        """
         return self._blockwise("predict", X)
 
+    @_lazy("Linear predictor, as of `GDClassifier`.", "scores", "(n_samples,) or (n_samples, n_classes)")
     def decision_function(self, X):
-        """Linear predictor, as of `GDClassifier`.
-
-        Parameters
-        ----------
-        X : Dask array or DataFrame of shape (n_samples, n_features), or array-like
-
-        Returns
-        -------
-        scores : Dask array of shape (n_samples,) or (n_samples, n_classes), not yet computed
-        """
         return self._blockwise("decision_function", X)
 
     @available_if(_has_probabilities)
+    @_lazy("Probabilities of the classes, as of `GDClassifier`.", "P", "(n_samples, n_classes)")
     def predict_proba(self, X):
-        """Probabilities of the classes, as of `GDClassifier`.
-
-        Parameters
-        ----------
-        X : Dask array or DataFrame of shape (n_samples, n_features), or array-like
-
-        Returns
-        -------
-        P : Dask array of shape (n_samples, n_classes), not yet computed
-        """
         return self._blockwise("predict_proba", X)
 
     @available_if(_has_probabilities)
+    @_lazy("Logarithm of `predict_proba`.", "log_P", "(n_samples, n_classes)")
     def predict_log_proba(self, X):
-        """Logarithm of `predict_proba`.
-
-        Parameters
-        ----------
-        X : Dask array or DataFrame of shape (n_samples, n_features), or array-like
-
-        Returns
-        -------
-        log_P : Dask array of shape (n_samples, n_classes), not yet computed
-        """
         return self._blockwise("predict_log_proba", X)
 
-    def score(self, X, y, sample_weight=None):
-        """Accuracy.
-
-        Parameters
-        ----------
-        X, y, sample_weight : Dask collections, chunked alike, or array-likes
-
-        Returns
-        -------
-        score : float
-        """
-        if not is_dask_collection(X):
-            return super().score(X, y, sample_weight)
-        y = _as_array(y, "y")
-        right = (y if y.ndim == 1 else y[:, 0]) == self.predict(X)
-        s = _weight_or_one(sample_weight)
-        n, total = self._computed((da.ones_like(right, dtype=float) * s).sum(), (right * s).sum())
+    def _score(self, y, predicted, weight):
+        """Accuracy."""
+        right = (y if y.ndim == 1 else y[:, 0]) == predicted
+        n, total = self._computed((da.ones_like(right, dtype=float) * weight).sum(), (right * weight).sum())
         return float(total / n)
 
     def _classes_and_weights(self, facts):
@@ -412,149 +361,6 @@ class DaskGDClassifier(_DaskGD, GDClassifier):
         else:
             of_class = compute_class_weight(self.class_weight, classes=classes, y=classes)
         return classes, of_class, weights @ of_class
-
-
-# ------------------------------------------------------------------------------------------------
-# Dask collections as futures of chunks
-# ------------------------------------------------------------------------------------------------
-
-
-def _is_frame(X):
-    return hasattr(X, "to_dask_array")
-
-
-def _dtype_of(X):
-    """float32 if all of X is, else float64."""
-    dtypes = set(X.dtypes) if hasattr(X, "dtypes") else {X.dtype}
-    return np.dtype(np.float32 if dtypes == {np.dtype(np.float32)} else np.float64)
-
-
-def _as_array(collection, name, dtype=None):
-    """A Dask array of one chunk across its columns."""
-    if not is_dask_collection(collection):
-        raise TypeError(f"{name} must be a Dask array, DataFrame or Series, got {type(collection).__name__}.")
-    if _is_frame(collection):
-        collection = (collection if dtype is None else collection.astype(dtype)).to_dask_array()
-    elif not isinstance(collection, da.Array):
-        raise TypeError(f"{name} must be a Dask array, DataFrame or Series, got {type(collection).__name__}.")
-    if not isinstance(collection._meta, np.ndarray):
-        raise TypeError(f"The chunks of {name} must be dense arrays, got {type(collection._meta).__name__}.")
-    if collection.ndim == 2 and collection.numblocks[1] > 1:
-        collection = collection.rechunk({1: -1})
-    return collection if dtype is None or collection.dtype == dtype else collection.astype(dtype)
-
-
-def _futures(client, X, y, sample_weight):
-    """Futures of the chunks of X, y and weights (None without), and the dtype of X."""
-    if not is_dask_collection(X):
-        raise TypeError(
-            f"X must be a Dask array or DataFrame, got {type(X).__name__}. For data in memory use "
-            "GDRegressor or GDClassifier, or dask.array.from_array."
-        )
-    dtype = _dtype_of(X)
-    X = _as_array(X, "X", dtype)
-    if X.ndim != 2:
-        raise ValueError(f"Expected 2D array, got {X.ndim}D array instead: X has shape {X.shape}.")
-    arrays = [X, _aligned("y", y, X)]
-    if sample_weight is not None:
-        arrays.append(_aligned("sample_weight", sample_weight, X))
-    arrays = client.persist(arrays)
-    by_key = {future.key: future for future in futures_of(arrays)}
-    futures = [[by_key[key] for key in _keys(array)] for array in arrays]
-    wait(futures[0])  # so that they are somewhere
-    return futures[0], futures[1], futures[2] if sample_weight is not None else None, dtype
-
-
-def _keys(array):
-    return [key if array.ndim == 1 else key[0] for key in array.__dask_keys__()]
-
-
-def _aligned(name, values, X):
-    """Values as a Dask array whose chunks are those of the rows of X."""
-    known = not np.isnan(X.chunks[0]).any()
-    if not is_dask_collection(values) and known:
-        values = np.asarray(values)
-        values = da.from_array(values, chunks=values.shape)
-    values = _as_array(values, name)
-    if values.ndim not in (1, 2):
-        raise ValueError(f"{name} must have one or two dimensions, got shape {values.shape}.")
-    if known and not np.isnan(values.chunks[0]).any():
-        if values.shape[0] != X.shape[0]:
-            raise ValueError(
-                f"X and {name} have inconsistent numbers of samples: {X.shape[0]} and {values.shape[0]}."
-            )
-        return values.rechunk({0: X.chunks[0]})
-    if values.numblocks[0] != X.numblocks[0]:
-        raise ValueError(
-            f"X has {X.numblocks[0]} chunks of rows and {name} {values.numblocks[0]}, of unknown sizes: "
-            "chunk them alike, or call compute_chunk_sizes() on both."
-        )
-    return values
-
-
-def _y_like(facts, kept):
-    """The least of y, in the shape of one row of it."""
-    least = min(facts[i]["least"] for i in kept)
-    shape = facts[kept[0]]["y_shape"]
-    return np.full((1, *shape), least)
-
-
-def _weight_or_one(sample_weight):
-    return 1.0 if sample_weight is None else _as_array(sample_weight, "sample_weight")
-
-
-# ------------------------------------------------------------------------------------------------
-# on the workers
-# ------------------------------------------------------------------------------------------------
-
-
-def _facts_of_group(parameters, _, Xs, rest, n_jobs):
-    """`_facts` of the chunks of a worker, a list in a tuple as a term of a sum."""
-    return ([_facts(*parameters, X, *number_y_s) for X, number_y_s in zip(Xs, rest, strict=True)],)
-
-
-def _facts(local, X, number, y, s):
-    """Check a chunk; its size, classes and weights."""
-    try:
-        X = check_array(X, dtype=DTYPES, ensure_min_samples=0, input_name="X")
-        classifier = isinstance(local, GDClassifier)
-        if classifier:
-            y = column_or_1d(y)
-            if len(y):
-                assert_all_finite(y, input_name="y")
-                check_classification_targets(y)
-        else:
-            y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="y")
-        s = np.ones(len(X)) if s is None else s
-        s = check_array(
-            s, ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="sample_weight"
-        )
-        if not len(X) == len(y) == len(s) or s.ndim != 1:
-            raise ValueError(f"{len(X)} rows of X, {len(y)} of y, sample_weight of shape {s.shape}.")
-        if (s < 0).any():
-            raise ValueError("Negative values in sample_weight.")
-    except ValueError as error:
-        raise ValueError(f"Chunk {number}: {error}") from None
-    facts = {"number": number, "shape": X.shape, "y_ndim": y.ndim, "y_shape": y.shape[1:], "least": np.inf}
-    if classifier:
-        facts["classes"], index, facts["counts"] = np.unique(y, return_inverse=True, return_counts=True)
-        facts["weights"] = np.bincount(index, s, minlength=len(facts["classes"]))
-    else:
-        facts["weights"] = s.sum()
-        facts["least"] = y.min() if y.size else np.inf
-    return facts
-
-
-def _targets(local, y, s, classes, class_weight, dtype):
-    """`Targets` of a chunk."""
-    y = np.asarray(y)
-    weight = None if s is None else np.array(s, dtype=dtype)
-    if classes is not None:
-        y = y.reshape(-1)
-        if class_weight is not None:
-            of_row = class_weight.astype(dtype)[np.searchsorted(classes, y)]
-            weight = of_row if weight is None else weight * of_row
-    return Targets(np.ascontiguousarray(local._targets(y, classes), dtype=dtype), weight)
 
 
 def _of_chunk(X, local, name, empty):

@@ -17,42 +17,9 @@ from lazy cimport (
 )
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
 from rows cimport Layout, backward, backward_sparse, fetch_sparse, forward, layout_of, values_of
+from sgd cimport dense_rows, sparse_rows
 from simd cimport axpy, dot
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
-
-cdef extern from "sgd.h" nogil:
-    double sgd_rows_f64(const double* X, const Layout* rows, const double* Y,
-                        const double* weight, const Py_ssize_t* order, Py_ssize_t n,
-                        const double* steps, int loss, const double* params, double l2,
-                        int fit_intercept, double* v, double* intercept) noexcept
-    double sgd_rows_f32(const float* X, const Layout* rows, const float* Y,
-                        const float* weight, const Py_ssize_t* order, Py_ssize_t n,
-                        const double* steps, int loss, const double* params, double l2,
-                        int fit_intercept, float* v, double* intercept) noexcept
-
-cdef extern from "sparse_sgd.h" nogil:
-    ctypedef enum SparseKind "sparse_kind":
-        PLAIN, AVERAGED, L1, ELASTIC
-    ctypedef struct SparseState "sparse_state":
-        Py_ssize_t first_averaged
-        double count
-        double mean_intercept
-        double l1
-        double owed
-        Py_ssize_t room
-        Column* history
-    ctypedef struct Column "column":
-        pass
-    double sparse_sgd_f64(SparseKind kind, const double* X, const Layout* rows, const double* Y,
-                          const double* weight, const Py_ssize_t* order, Py_ssize_t n,
-                          const double* steps, int loss, const double* params, double l2,
-                          int fit_intercept, double* v, Column* columns, double* intercept,
-                          SparseState* state) noexcept
-    double sparse_sgd_f32(SparseKind kind, const float* X, const Layout* rows, const float* Y,
-                          const float* weight, const Py_ssize_t* order, Py_ssize_t n,
-                          const double* steps, int loss, const double* params, double l2,
-                          int fit_intercept, float* v, Column* columns, double* intercept,
-                          SparseState* state) noexcept
 
 RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
 
@@ -76,7 +43,7 @@ def sgd_epoch(
     """Plain (mini-batch or stochastic) gradient descent over the rows of `order`, in place.
 
     A row costs O(d), a sparse one O(its entries): the weights are scale * v, so that the L2 shrinkage is one
-    multiplication; see sparse_sgd.h and lazy.pxd for the rest.
+    multiplication; single rows of one output go through sgd.pxd, what sparse rows owe is in lazy.pxd.
 
     Parameters
     ----------
@@ -97,6 +64,8 @@ def sgd_epoch(
     cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
     cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j
     cdef Layout layout = layout_of(X)
+    if layout.by_columns:
+        raise ValueError("X must have contiguous rows")
     cdef const floating[:, :] values = values_of(X)
     cdef const floating* s = NULL
     if weight is not None:
@@ -111,21 +80,21 @@ def sgd_epoch(
     cdef double smallest = 1e-9 if floating is double else 1e-6
     cdef const floating* x = &values[0, 0]
     cdef bint averaged = first_averaged < steps.shape[0]
-    if layout.sparse and batch_size == 1 and k == 1 and not passive_aggressive and not (averaged and l1 != 0):
-        total[0] = sparse_rows(
-            x, &layout, &Y[0, 0], s, order, steps, loss, &params[0], l2, l1, fit_intercept, theta,
-            owed, owed_total, mean, mean_count, first_averaged,
-        )
-        return np.asarray(total)
-    if batch_size == 1 and k == 1 and l1 == 0 and not passive_aggressive and not averaged:
+    cdef bint by_single_rows = batch_size == 1 and k == 1 and not passive_aggressive
+    if by_single_rows and layout.sparse and not (averaged and l1 != 0):
         with nogil:
-            if floating is double:
-                total[0] = sgd_rows_f64(x, &layout, &Y[0, 0], s, &order[0], rows, &steps[0], loss,
-                                        &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
-            else:
-                total[0] = sgd_rows_f32(x, &layout, &Y[0, 0], s, &order[0], rows, &steps[0], loss,
-                                        &params[0], l2, fit_intercept, &theta[0, 0], &b[0])
-        theta[0, d] = <floating> b[0]
+            total[0] = sparse_rows(
+                x, &layout, &Y[0, 0], s, &order[0], rows, &steps[0], loss, &params[0], l2, fit_intercept,
+                &theta[0, 0], l1, &owed[0, 0] if l1 != 0 else NULL, &owed_total[0],
+                &mean[0, 0] if averaged else NULL, &mean_count[0], first_averaged,
+            )
+        return np.asarray(total)
+    if by_single_rows and not averaged and l1 == 0:
+        with nogil:
+            total[0] = dense_rows(
+                x, &layout, &Y[0, 0], s, &order[0], rows, &steps[0], loss, &params[0], l2, fit_intercept,
+                &theta[0, 0],
+            )
         return np.asarray(total)
     theta[:, d] = 0
     cdef floating* v = &theta[0, 0]
@@ -259,51 +228,6 @@ def sgd_epoch(
     if loss >= SOFTMAX_LOG_LOSS:
         out[:] = out[0]
     return out
-
-
-cdef double sparse_rows(
-    const floating* X, Layout* layout, const floating* Y, const floating* weight,
-    const Py_ssize_t[::1] order, const double[::1] steps, int loss, const double* params, double l2,
-    double l1, bint fit_intercept, floating[:, ::1] theta, floating[:, ::1] owed, double[::1] owed_total,
-    floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
-):
-    """`sgd_epoch` of single rows and one output, averaged or with L1 or neither."""
-    cdef Py_ssize_t d = layout.d, n = order.shape[0], j
-    cdef SparseKind kind = PLAIN if first_averaged >= steps.shape[0] else AVERAGED
-    if l1 != 0:
-        kind = ELASTIC if l2 != 0 else L1
-    cdef Py_ssize_t room = min(n, max(1024, 8 * d)) if kind == ELASTIC else 0  # then all columns pay
-    cdef double[:, ::1] columns = np.zeros((d if kind != PLAIN else 1, 2)), history = np.empty((room + 1, 2))
-    cdef Column* beside = <Column*> &columns[0, 0]
-    cdef SparseState state = SparseState(first_averaged, mean_count[0], 0, l1, owed_total[0], room,
-                                         <Column*> &history[0, 0])
-    cdef double b = theta[0, d], before = mean_count[0], total
-    if kind == AVERAGED:
-        state.mean_intercept = mean[0, d]
-    with nogil:
-        if kind != PLAIN:
-            for j in range(d):
-                columns[j, 0] = theta[0, j]
-                if l1 != 0:
-                    columns[j, 1] = owed[0, j]
-        if floating is double:
-            total = sparse_sgd_f64(kind, X, layout, Y, weight, &order[0], n, &steps[0], loss, params, l2,
-                                   fit_intercept, &theta[0, 0], beside, &b, &state)
-        else:
-            total = sparse_sgd_f32(kind, X, layout, Y, weight, &order[0], n, &steps[0], loss, params, l2,
-                                   fit_intercept, &theta[0, 0], beside, &b, &state)
-        theta[0, d] = <floating> b
-        owed_total[0] = state.owed
-        if kind != PLAIN:
-            for j in range(d):
-                theta[0, j] = <floating> columns[j, 0]
-                if l1 != 0:
-                    owed[0, j] = <floating> columns[j, 1]
-                else:
-                    mean[0, j] = <floating> ((before * mean[0, j] + columns[j, 1]) / state.count)
-        if kind == AVERAGED:
-            mean[0, d], mean_count[0] = <floating> state.mean_intercept, state.count
-    return total
 
 
 cdef void transpose(Py_ssize_t n, Py_ssize_t m, const floating* A, floating* B) noexcept nogil:

@@ -1,12 +1,22 @@
 """Small data shared by all tests: well-behaved, noisy (no class separable), always the same."""
 
 import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
+from fastgd import GDClassifier, GDRegressor
+
+os.environ["MPLBACKEND"] = "Agg"  # no test opens a window
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +36,17 @@ def data():
         positive=np.exp(z / 2) * rng.gamma(2, size=m) / 2,
         s=np.where(np.arange(m) % 10 == 0, 0.0, rng.uniform(0.3, 2, size=m)),
     )
+
+
+@pytest.fixture(scope="session")
+def noisy():
+    """By estimator, X and y to train on and held out: so noisy that scores rise, and fall again."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 40))
+    z = X[:, 0] + X[:, 1]
+    y, c = z + 2 * rng.normal(size=120), np.digitize(z + 2 * rng.normal(size=120), [-0.5, 0.5])
+    train, held = slice(0, 60), slice(60, 120)
+    return {
+        GDRegressor: (X[train], y[train], X[held], y[held]),
+        GDClassifier: (X[train], c[train], X[held], c[held]),
+    }

@@ -230,66 +230,75 @@ def smallest_objective(
     start = np.zeros(n)
     if loss in ("poisson", "gamma"):
         start[-1] = np.log(s @ y)
-    if curvature is not None and loss != "huber" and not l1.any():
+    if curvature is not None and l1.any():
+        return full(_with_l1(smooth, start, l1))
+    if curvature is not None and loss != "huber":
         return _newton(smooth, start)[1]
-    if l1.any() and curvature is not None:
-
-        def split(u):
-            f, g, _ = smooth(u[:n] - u[n:])
-            return f + l1 @ (u[:n] + u[n:]), np.concatenate([g + l1, l1 - g])
-
-        u = np.concatenate([np.maximum(start, 0), np.maximum(-start, 0)])
-        for _ in range(3):  # restarts forget a poor curvature memory
-            u = minimize(
-                split,
-                u,
-                jac=True,
-                method="L-BFGS-B",
-                bounds=[(0, None)] * (2 * n),
-                options={
-                    "maxiter": 20_000,
-                    "maxfun": 40_000,
-                    "ftol": 1e-15,
-                    "gtol": 1e-14,
-                    "maxcor": 30,
-                },
-            ).x
-        return full(u[:n] - u[n:])
-    unit = (
-        np.abs(y).max() if loss != "hinge" else 1.0
-    )  # solve for y / unit: programs dislike targets of size 1e9
-    if loss == "huber":  # its kinks, as wide as epsilon, come closer step by step
-        v, widths = np.zeros(n), np.geomspace(max(1.0, epsilon / unit), epsilon / unit, 12)
-        for width in widths:
-            factor = epsilon / width
-
-            def huber(v, width=width, factor=factor):
-                r = A @ v - y / unit
-                return (
-                    factor * (s @ value(0, r, width, None)) + unit * l2 @ v**2 / 2,
-                    factor * (A.T @ (s * slope(0, r, width, None))) + unit * l2 * v,
-                    factor * (A.T * (s * curvature(0, r, width, None))) @ A + np.diag(unit * l2),
-                )
-
-            v = _newton(huber, v)[0]
-        return full(v * unit)
+    # solve for y / unit: programs dislike targets of size 1e9
+    unit = np.abs(y).max() if loss != "hinge" else 1.0
+    if loss == "huber":
+        return full(unit * _huber(A, s, y / unit, unit * l2, epsilon, unit))
     pieces = [(a, sign, offset / unit) for a, sign, offset in PIECES[loss](y, *args)]
-    if not l2.any():
-        # min sum s a xi + l1 (p + q)  subject to  xi >= sign z + offset, xi >= 0, z = A (p - q)
-        k = len(pieces)
-        rows = np.vstack([np.reshape(sign * np.ones(m), (m, 1)) * A for _, sign, _ in pieces])
-        cost = np.where(l1 > 1e-9, l1, 0)  # less than what the program can see
-        program = linprog(
-            np.concatenate([cost, cost] + [a * s for a, _, _ in pieces]),
-            A_ub=np.hstack([rows, -rows, -np.eye(k * m)]),
-            b_ub=-np.concatenate([offset for _, _, offset in pieces]),
-        )
-        return full((program.x[:n] - program.x[n : 2 * n]) * unit)
-    v = np.zeros(n)
+    if l2.any():
+        return full(unit * _rounded(A, s, unit * l2, pieces))
+    return full(unit * _linear_program(A, s, l1, pieces))
+
+
+def _with_l1(smooth, start, l1):
+    """Minimum of a smooth function plus l1 |v|: L-BFGS-B on positive and negative parts."""
+    n = len(start)
+
+    def split(u):
+        f, g, _ = smooth(u[:n] - u[n:])
+        return f + l1 @ (u[:n] + u[n:]), np.concatenate([g + l1, l1 - g])
+
+    options = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-15, "gtol": 1e-14, "maxcor": 30}
+    bounds = [(0, None)] * (2 * n)
+    u = np.concatenate([np.maximum(start, 0), np.maximum(-start, 0)])
+    for _ in range(3):  # restarts forget a poor curvature memory
+        u = minimize(split, u, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    return u[:n] - u[n:]
+
+
+def _huber(A, s, y, l2, epsilon, unit):
+    """Newton's method; the kinks, as wide as epsilon, come closer step by step."""
+    value, slope, curvature = LOSSES["huber"]
+    v = np.zeros(A.shape[1])
+    for width in np.geomspace(max(1.0, epsilon / unit), epsilon / unit, 12):
+        factor = epsilon / width
+
+        def huber(v, width=width, factor=factor):
+            r = A @ v - y
+            return (
+                factor * (s @ value(0, r, width, None)) + l2 @ v**2 / 2,
+                factor * (A.T @ (s * slope(0, r, width, None))) + l2 * v,
+                factor * (A.T * (s * curvature(0, r, width, None))) @ A + np.diag(l2),
+            )
+
+        v = _newton(huber, v)[0]
+    return v
+
+
+def _linear_program(A, s, l1, pieces):
+    """min sum s a xi + l1 (p + q)  subject to  xi >= sign z + offset, xi >= 0, z = A (p - q)"""
+    (m, n), k = A.shape, len(pieces)
+    rows = np.vstack([np.reshape(sign * np.ones(m), (m, 1)) * A for _, sign, _ in pieces])
+    cost = np.where(l1 > 1e-9, l1, 0)  # less than what the program can see
+    program = linprog(
+        np.concatenate([cost, cost] + [a * s for a, _, _ in pieces]),
+        A_ub=np.hstack([rows, -rows, -np.eye(k * m)]),
+        b_ub=-np.concatenate([offset for _, _, offset in pieces]),
+    )
+    return program.x[:n] - program.x[n : 2 * n]
+
+
+def _rounded(A, s, l2, pieces):
+    """Newton's method on pieces whose kinks are rounded, ever less."""
+    v = np.zeros(A.shape[1])
     for width in 10.0 ** -np.arange(0, 8):
 
         def rounded(v, width=width):
-            f, g, H = unit * l2 @ v**2 / 2, unit * l2 * v, np.diag(unit * l2)
+            f, g, H = l2 @ v**2 / 2, l2 * v, np.diag(l2)
             for a, sign, offset in pieces:
                 u = (sign * (A @ v) + offset) / width
                 p = expit(u)
@@ -299,7 +308,7 @@ def smallest_objective(
             return f, g, H
 
         v = _newton(rounded, v, 60)[0]
-    return full(v * unit)
+    return v
 
 
 def smallest_softmax_objective(X, codes, *, l2=0.0, sample_weight=None):

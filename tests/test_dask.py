@@ -16,7 +16,7 @@ dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
 pd = pytest.importorskip("pandas")
 
-from fastgd import _distributed  # noqa: E402
+from fastgd import _chunks  # noqa: E402
 from fastgd.dask import DaskGDClassifier, DaskGDRegressor  # noqa: E402
 
 UNEVEN = (70, 0, 1, 49, 30)
@@ -174,14 +174,14 @@ def bytes_sent(client):
 @pytest.fixture
 def passes(monkeypatch):
     """Names of the sums over all rows, in turn."""
-    names, over_groups = [], _distributed.Chunks.over_groups
+    names, over_groups = [], _chunks.Chunks.over_groups
 
     def counted(self, task, parameters, arguments=None):
         first = parameters[0]
         names.append(getattr(first, "__name__", task.__name__))
         return over_groups(self, task, parameters, arguments)
 
-    monkeypatch.setattr(_distributed.Chunks, "over_groups", counted)
+    monkeypatch.setattr(_chunks.Chunks, "over_groups", counted)
     return names
 
 
@@ -209,7 +209,7 @@ def test_many_workers_are_added_up_in_a_tree(client, monkeypatch):
     X, y = rng.normal(size=(200, 3)), rng.integers(2, size=200)
     expected = GDClassifier(tol=1e-7).fit(X, y)
     monkeypatch.setattr(  # every chunk a worker's own
-        _distributed.Chunks, "groups", lambda self: [(None, [i]) for i in range(len(self.X))]
+        _chunks.Chunks, "groups", lambda self: [(None, [i]) for i in range(len(self.X))]
     )
     assert_same_model(DaskGDClassifier(tol=1e-7).fit(chunked(X, 10), chunked(y, 10)), expected)
 
@@ -223,7 +223,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_fit_is_survived(monkeypatch):
     with cluster, distributed.Client(cluster) as client:
         pids = client.run(os.getpid)
         assert len(pids) == 2 and os.getpid() not in pids.values()
-        victim, calls, over_groups = list(pids.items())[0], [], _distributed.Chunks.over_groups
+        victim, calls, over_groups = list(pids.items())[0], [], _chunks.Chunks.over_groups
 
         def deadly(self, task, parameters, arguments=None):
             calls.append([address for address, _ in self.groups()])
@@ -231,7 +231,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_fit_is_survived(monkeypatch):
                 os.kill(victim[1], signal.SIGKILL)
             return over_groups(self, task, parameters, arguments)
 
-        monkeypatch.setattr(_distributed.Chunks, "over_groups", deadly)
+        monkeypatch.setattr(_chunks.Chunks, "over_groups", deadly)
         model = DaskGDClassifier(tol=1e-7, client=client).fit(chunked(X, 1000), chunked(y, 1000))
         assert victim[0] in calls[4] and victim[0] not in calls[-1]
         assert len(calls) > 8
@@ -363,6 +363,17 @@ def test_mini_batches_of_one_worker_are_those_of_memory(client, data, solver, pe
     assert model.t_ == expected.t_
 
 
+@pytest.mark.parametrize("batch_size", [1, 10])
+def test_epochs_over_columns_that_lie_together_are_those_over_rows(client, data, batch_size):
+    params = dict(batch_size=batch_size, learning_rate=0.01, max_iter=2, tol=None, random_state=0)
+    y = placed(client, [data.y[:80], data.y[80:]])
+    coefs = []
+    for lay in (np.ascontiguousarray, np.asfortranarray):
+        X = placed(client, [lay(data.X[:80]), lay(data.X[80:])])
+        coefs.append(DaskGDRegressor(**params).fit(X, y).coef_)
+    assert_array_equal(*coefs)
+
+
 @pytest.mark.parametrize("params", [{}, {"solver": "adam"}, {"average": True}, {"loss": "poisson"}])
 def test_mini_batches_with_automatic_steps_learn(client, params):
     rng = np.random.default_rng(0)
@@ -414,6 +425,13 @@ def test_training_goes_on_in_memory(client, data):
     assert local.t_ == model.t_ + 15
     assert_array_equal(model.coef_, before)
     assert np.any(local.coef_ != before)
+
+
+def test_sparsified_coefficients_predict_chunks(client, data):
+    X = chunked(data.X)
+    model = DaskGDRegressor(penalty="l1", alpha=0.1).fit(X, chunked(data.y))
+    dense = model.predict(data.X)
+    assert_allclose(model.sparsify().predict(X).compute(), dense)
 
 
 def test_a_warm_start_begins_where_the_last_fit_ended(client, data):

@@ -1,13 +1,12 @@
 """Dense, activation and softmax kernels: against NumPy, SciPy, finite differences; torch where it is."""
 
 import pickle
-import threading
-import time
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax
+from shared import assert_releases_the_gil, read_only
 from threadpoolctl import threadpool_limits
 
 from fastgd import kernels
@@ -308,15 +307,13 @@ def test_float32_rows_of_many_classes_are_summed_in_double():
 @both_dtypes
 def test_layout_and_read_only_inputs_change_nothing(kernel, dtype):
     plain = normal(6, 8, dtype=dtype)
-    read_only = plain.copy()
-    read_only.flags.writeable = False
     unaligned = np.frombuffer(b"0" + plain.tobytes(), dtype, offset=1).reshape(plain.shape)
     layouts = [
         np.asfortranarray(plain),
         np.repeat(plain, 2, axis=0)[::2],
         np.repeat(plain, 2, axis=1)[:, ::2],
         plain[::-1].copy()[::-1],
-        read_only,
+        read_only(plain),
         unaligned,
     ]
     expected = kernel(plain)
@@ -383,13 +380,7 @@ def test_one_thread_and_two_give_the_same_bits(kernel):
 
 def test_the_gil_is_released():
     A = normal(1500, 1500)
-    thread = threading.Thread(target=kernels.dense_forward, args=(A, A, A[0]))
-    thread.start()
-    ticks = 0
-    while thread.is_alive():
-        ticks += 1
-        time.sleep(0.002)
-    assert ticks > 5
+    assert_releases_the_gil(kernels.dense_forward, A, A, A[0])
 
 
 @every_activation

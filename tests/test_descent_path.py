@@ -17,7 +17,6 @@ from test_callbacks import Recorder
 from fastgd import GDClassifier, GDRegressor
 
 matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 
@@ -25,12 +24,6 @@ from fastgd._displays import _linear_landscape  # noqa: E402
 from fastgd._displays._path_of_fit import path_of_fit  # noqa: E402
 from fastgd._displays._surface import contour_levels, until_infinite, values_on_grid  # noqa: E402
 from fastgd.inspection import DescentPathDisplay  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def quadratic(x):

@@ -7,7 +7,6 @@ installed is skipped. Only fences marked `python`, with nothing after it, are ru
 import ast
 import doctest
 import re
-import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,11 +71,7 @@ def run(page, start, code):
 @pytest.mark.parametrize("page, start, code", BLOCKS)
 def test_block_runs_and_prints_what_it_says(page, start, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where pictures go
-    try:
-        run(page, start, code)
-    finally:
-        if "matplotlib.pyplot" in sys.modules:
-            sys.modules["matplotlib.pyplot"].close("all")
+    run(page, start, code)
 
 
 def links(page):

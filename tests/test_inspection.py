@@ -20,17 +20,10 @@ STEADY = {"tol": None, "random_state": 0}
 
 
 matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 
 from fastgd.inspection import LearningRateDisplay, LossCurveDisplay  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(legend):

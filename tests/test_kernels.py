@@ -1,12 +1,10 @@
 """The compiled kernels, called by themselves, against their NumPy twins on every kind of array."""
 
-import threading
-import time
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import CLASSIFICATION, LOSSES, REGRESSION, SOFTMAX, mean_loss, softmax_loss
+from shared import assert_releases_the_gil, read_only
 from threadpoolctl import threadpool_limits
 
 from fastgd._compiled import linear
@@ -106,12 +104,6 @@ def test_no_iteration_returns_a_copy_of_w():
     result = gradient_descent(X, y, w, 0.1, 0)
     assert_array_equal(result, w)
     assert not np.shares_memory(result, w)
-
-
-def read_only(a):
-    a = a.copy()
-    a.flags.writeable = False
-    return a
 
 
 LAYOUTS = {
@@ -254,13 +246,7 @@ def test_one_thread_and_two_give_the_same_bits(order, dtype):
 
 def test_kernels_release_the_gil():
     X, y, w, _ = make(20_000, 50)
-    thread = threading.Thread(target=gradient_descent, args=(X, y, w, 1e-3, 500))
-    thread.start()
-    ticks = 0
-    while thread.is_alive():
-        ticks += 1
-        time.sleep(0.002)
-    assert ticks > 5
+    assert_releases_the_gil(gradient_descent, X, y, w, 1e-3, 500)
 
 
 @pytest.mark.parametrize("kernel", [loss_gradient, lambda X, y, w: gradient_descent(X, y, w, 0.1, 5)])

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from torch_rules import MOMENTS, OPTIMIZERS, torch
 
 from fastgd import GDClassifier, GDRegressor
 from fastgd._linear import LinearProblem
@@ -15,7 +16,6 @@ from fastgd._losses import classification_loss, regression_loss
 from fastgd._network import Architecture, NetworkProblem
 from fastgd._penalties import Penalty
 
-torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 ACTIVATIONS = {
@@ -361,16 +361,6 @@ def test_a_linear_model_is_a_network_without_hidden_layers(data, case, biases, w
 
 ALPHA, RATE, BATCH, EPOCHS = 0.05, 0.02, 16, 5  # 150 rows: ten batches, the last of six rows; 50 steps
 STEPS = 50
-MOMENTS = {"momentum": 0.85, "beta_1": 0.8, "beta_2": 0.95}
-OPTIMIZERS = {
-    "gd": lambda groups, lr: torch.optim.SGD(groups, lr),
-    "momentum": lambda groups, lr: torch.optim.SGD(groups, lr, momentum=0.85),
-    "nesterov": lambda groups, lr: torch.optim.SGD(groups, lr, momentum=0.85, nesterov=True),
-    "adagrad": lambda groups, lr: torch.optim.Adagrad(groups, lr, eps=1e-10),
-    "rmsprop": lambda groups, lr: torch.optim.RMSprop(groups, lr, alpha=0.95, eps=1e-8),
-    "adam": lambda groups, lr: torch.optim.Adam(groups, lr, betas=(0.8, 0.95), eps=1e-8),
-    "adamw": lambda groups, lr: torch.optim.AdamW(groups, lr, betas=(0.8, 0.95), eps=1e-8),
-}
 # name of the run -> estimator, loss, target of the estimator, case
 RUNS = {
     "one output": (GDRegressor, "squared_error", "y", "squared_error"),

@@ -1,13 +1,8 @@
 """Estimators with hidden layers: what holds for linear models holds for networks."""
 
-import _thread
 import copy
 import pickle
 import re
-import subprocess
-import sys
-import threading
-import time
 import tracemalloc
 import warnings
 
@@ -15,6 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from shared import (
+    SOLVERS,
+    assert_pickles_load_in_a_fresh_process,
+    assert_same_weights,
+    models_for,
+    read_only,
+    seconds_from_ctrl_c_to_the_end,
+    weights_of,
+)
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -30,7 +34,6 @@ except ImportError:
     ScoringMonitor = None
 
 callbacks = pytest.mark.skipif(ScoringMonitor is None, reason="callbacks came with scikit-learn 1.9")
-SOLVERS = ["gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]
 solvers = pytest.mark.parametrize("solver", SOLVERS)
 batch_norms = pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch_norm"])
 STEADY = {"learning_rate": 0.01, "shuffle": False, "tol": None}
@@ -46,25 +49,12 @@ modes = pytest.mark.parametrize("mode", MODES)
 
 
 def both(data, **params):
-    """(unfitted estimator, target) for a regressor, a two-output regressor, and two classifiers."""
-    params = {**SHORT, **params}
-    return [
-        (GDRegressor(**params), data.y),
-        (GDRegressor(**params), data.Y),
-        (GDClassifier(**params), data.binary),
-        (GDClassifier(**params), data.three),
-    ]
-
-
-def weights_of(model):
-    return [*model.coefs_, *model.intercepts_, *getattr(model, "batch_norms_", [])]
+    return models_for(data, **{**SHORT, **params})
 
 
 def assert_same(a, b, tol=0.0, atol=0.0):
     """The same weights, in the same number of steps."""
-    assert len(weights_of(a)) == len(weights_of(b))
-    for ours, expected in zip(weights_of(a), weights_of(b), strict=True):
-        assert_allclose(ours, expected, rtol=tol, atol=max(tol, atol))
+    assert_same_weights(a, b, tol, atol)
     assert a.t_ == b.t_
 
 
@@ -248,12 +238,6 @@ def test_digits_are_read_with_defaults():
 
 
 # --- input
-
-
-def read_only(X):
-    X = X.copy()
-    X.flags.writeable = False
-    return X
 
 
 @modes
@@ -544,20 +528,6 @@ def test_the_average_is_the_mean_of_the_iterates(data, solver):
 # --- early stopping, callbacks, interruption
 
 
-@pytest.fixture(scope="module")
-def noisy():
-    """More columns than there is to learn: the validation score rises, and falls again."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(120, 40))
-    z = X[:, 0] + X[:, 1]
-    y, c = z + 2 * rng.normal(size=120), np.digitize(z + 2 * rng.normal(size=120), [-0.5, 0.5])
-    train, held = slice(0, 60), slice(60, 120)
-    return {
-        GDRegressor: (X[train], y[train], X[held], y[held]),
-        GDClassifier: (X[train], c[train], X[held], c[held]),
-    }
-
-
 STOPPING = {
     "automatic": {},
     "full batch": {"batch_size": "full", "learning_rate": 0.01},
@@ -703,20 +673,7 @@ def test_ctrl_c_ends_a_long_fit_within_a_second(params):
     X = rng.normal(size=(50_000, 40))
     y = X[:, 0] + rng.normal(size=len(X)) > 0
     model = GDClassifier(**{"hidden_layer_sizes": (50,), **params}, max_iter=10_000_000, tol=None)
-    pressed = []
-
-    def press():
-        pressed.append(time.perf_counter())
-        _thread.interrupt_main()
-
-    timer = threading.Timer(1.0, press)
-    timer.start()
-    try:
-        with pytest.warns(UserWarning, match="(?i)interrupt"):
-            model.fit(X, y)
-    finally:
-        timer.cancel()
-    assert time.perf_counter() - pressed[0] < 1
+    assert seconds_from_ctrl_c_to_the_end(lambda: model.fit(X, y), after=1.0) < 1
     assert model.stop_reason_ == "interrupted"
     assert all(np.isfinite(w).all() for w in weights_of(model))
     assert model.predict(X).shape == y.shape
@@ -740,13 +697,7 @@ def test_clones_and_pickles_are_the_same_estimator(data, mode):
 
 def test_pickles_load_in_a_fresh_process(data, tmp_path):
     models = [model.fit(data.X, y) for model, y in both(data) + both(data, batch_norm=True)]
-    with open(tmp_path / "models.pickle", "wb") as file:
-        pickle.dump((models, data.X, [model.predict(data.X) for model in models]), file)
-    code = (
-        "import pickle; models, X, expected = pickle.load(open('models.pickle', 'rb'));"
-        "assert all((m.predict(X) == e).all() for m, e in zip(models, expected))"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert_pickles_load_in_a_fresh_process(models, data.X, tmp_path)
 
 
 @modes

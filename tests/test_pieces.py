@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from shared import SOLVERS, assert_same_weights, weights_of
 from sklearn.base import clone
 
 from fastgd import GDClassifier, GDRegressor
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/self/status")
-SOLVERS = ["gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]
 TARGETS = {"y": GDRegressor, "Y": GDRegressor, "binary": GDClassifier, "three": GDClassifier}
 targets = pytest.mark.parametrize("target", TARGETS)
 models = pytest.mark.parametrize(
@@ -31,18 +31,6 @@ models = pytest.mark.parametrize(
     ],
     ids=["gd", "l1", "average", "auto", "poisson", "network", "network-momentum"],
 )
-
-
-def weights_of(model):
-    """All that a linear model or a network has learned, as one list."""
-    if hasattr(model, "coef_"):
-        return [model.coef_, model.intercept_]
-    return [*model.coefs_, *model.intercepts_, *getattr(model, "batch_norms_", [])]
-
-
-def assert_same_weights(a, b, tol=1e-12):
-    for ours, theirs in zip(weights_of(a), weights_of(b), strict=True):
-        assert_allclose(ours, theirs, rtol=tol, atol=tol)
 
 
 def chunks(data, target, sizes):

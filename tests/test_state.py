@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from shared import SOLVERS, assert_same_weights
 from sklearn.base import clone
 
 from fastgd import GDClassifier, GDRegressor
 
-SOLVERS = ["gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]
 solvers = pytest.mark.parametrize("solver", SOLVERS)
 BATCHES = pytest.mark.parametrize("batch_size", [1, 7, "full"])
 STEADY = {"learning_rate": 0.01, "shuffle": False, "tol": None}
@@ -29,11 +29,6 @@ def make(target, **params):
 
 def first_call(target, data):
     return {"classes": np.unique(getattr(data, target))} if target in ("binary", "three") else {}
-
-
-def assert_same_weights(a, b, tol=1e-12):
-    assert_allclose(a.coef_, b.coef_, rtol=tol, atol=tol)
-    assert_allclose(a.intercept_, b.intercept_, rtol=tol, atol=tol)
 
 
 @cases

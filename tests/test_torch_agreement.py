@@ -3,23 +3,13 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from torch_rules import MOMENTS, OPTIMIZERS, torch
 
 from fastgd import GDClassifier, GDRegressor, kernels
 
-torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 ALPHA, STEPS, BATCH = 0.05, 30, 7  # 150 rows: 21 batches of 7 rows and one of 3
-MOMENTS = {"momentum": 0.85, "beta_1": 0.8, "beta_2": 0.95}
-OPTIMIZERS = {
-    "gd": lambda groups, lr: torch.optim.SGD(groups, lr),
-    "momentum": lambda groups, lr: torch.optim.SGD(groups, lr, momentum=0.85),
-    "nesterov": lambda groups, lr: torch.optim.SGD(groups, lr, momentum=0.85, nesterov=True),
-    "adagrad": lambda groups, lr: torch.optim.Adagrad(groups, lr, eps=1e-10),
-    "rmsprop": lambda groups, lr: torch.optim.RMSprop(groups, lr, alpha=0.95, eps=1e-8),
-    "adam": lambda groups, lr: torch.optim.Adam(groups, lr, betas=(0.8, 0.95), eps=1e-8),
-    "adamw": lambda groups, lr: torch.optim.AdamW(groups, lr, betas=(0.8, 0.95), eps=1e-8),
-}
 
 
 def margin_log_loss(Z, t):

@@ -19,20 +19,6 @@ MODES = {
 modes = pytest.mark.parametrize("mode", MODES)
 
 
-@pytest.fixture(scope="module")
-def noisy():
-    """More columns than there is to learn: the validation score rises, and falls again."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(120, 40))
-    z = X[:, 0] + X[:, 1]
-    y, c = z + 2 * rng.normal(size=120), np.digitize(z + 2 * rng.normal(size=120), [-0.5, 0.5])
-    train, held = slice(0, 60), slice(60, 120)
-    return {
-        GDRegressor: (X[train], y[train], X[held], y[held]),
-        GDClassifier: (X[train], c[train], X[held], c[held]),
-    }
-
-
 @modes
 @pytest.mark.parametrize("Ours", [GDRegressor, GDClassifier])
 def test_a_validation_set_is_scored_and_changes_nothing(noisy, Ours, mode):

@@ -1,0 +1,104 @@
+"""Where chunks of rows lie on the workers of a Dask cluster, and how sums over them come about.
+
+One task per worker goes over all chunks there; results are added up in a tree. When a worker dies, Dask
+computes its chunks anew, elsewhere, and the sum is given out again.
+"""
+
+import functools
+
+import numpy as np
+
+from ._coordinates import merged_moments
+
+PATIENCE = 1.0  # seconds between two looks at whether all workers are alive
+FAN_IN = 8  # results that one task of the tree adds up
+LARGE = 65536  # bytes of parameters from which workers fetch them from each other
+
+
+class Chunks:
+    """Futures of chunks of X and of their `Targets`, and sums over them.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    X, targets : lists of futures
+    n_rows : list of int
+    n_jobs : int or None
+        Threads of a task; None takes those of its worker.
+    """
+
+    def __init__(self, client, X, targets, n_rows, n_jobs):
+        self.client, self.X, self.targets = client, X, targets
+        self.n_rows, self.n_jobs = n_rows, n_jobs
+        self._workers, self._groups = None, []
+
+    def groups(self):
+        """(address, chunks) of every worker that has some; None is any worker, while there is none."""
+        workers = sorted(self.client.nthreads())
+        if workers != self._workers:  # at first, and when one died or joined
+            holders = self.client.who_has(self.X)
+            load, held = dict.fromkeys(workers, 0), {address: [] for address in workers}
+            for i, future in enumerate(self.X):
+                able = [address for address in holders.get(future.key, ()) if address in load]
+                address = min(able or workers or [None], key=lambda a: load.get(a, 0))
+                load[address] = load.get(address, 0) + self.n_rows[i]
+                held.setdefault(address, []).append(i)
+            self._groups = [(address, chunks) for address, chunks in held.items() if chunks]
+            self._workers = workers
+        return self._groups
+
+    def over_groups(self, task, parameters, arguments=None):
+        """Sum over workers of task(parameters, argument, X, targets, n_jobs).
+
+        A task may run where its chunks are and nowhere else: Dask would balance the load by moving them. So
+        when a worker is lost, what it had to do is given out anew.
+
+        arguments : callable, from the number of workers to an argument for each
+        """
+        while True:
+            groups = self.groups()
+            root = self._submit(task, parameters, arguments, groups)
+            while True:
+                try:
+                    total = root.result(timeout=PATIENCE)
+                    return tuple(np.array(part) if isinstance(part, np.ndarray) else part for part in total)
+                except TimeoutError:
+                    alive = self.client.nthreads()
+                    if any(address and address not in alive for address, _ in groups):
+                        break
+
+    def _submit(self, task, parameters, arguments, groups):
+        """Future of the sum, by a tree of tasks."""
+        submit = functools.partial(self.client.submit, pure=False)
+        arguments = [None] * len(groups) if arguments is None else arguments(len(groups))
+        if sum(value.nbytes for value in parameters if isinstance(value, np.ndarray)) > LARGE:
+            parameters = submit(_same, parameters)
+        level = [
+            submit(
+                task, parameters, argument, [self.X[i] for i in chunks],
+                [self.targets[i] for i in chunks], self.n_jobs, workers=address and [address],
+            )
+            for (address, chunks), argument in zip(groups, arguments, strict=True)
+        ]  # fmt: skip
+        while len(level) > 1:
+            level = [submit(merged, level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
+        return level[0]
+
+
+def _same(value):
+    return value
+
+
+def merged(results):
+    """Sum of tuples, number by number; None is nothing."""
+    total = None
+    for result in results:
+        if result is None:
+            continue
+        total = result if total is None else tuple(map(_added, total, result))
+    return total
+
+
+def _added(a, b):
+    """Sum of two arrays or summaries; moments, being tuples, are merged."""
+    return merged_moments(a, b) if isinstance(a, tuple) else a + b

@@ -1,0 +1,77 @@
+"""X, y and weights by scikit-learn's rules, and as the problem takes them.
+
+X stays as it is where it can; y leaves as Y (k, m), and weights as (m,) of X's dtype, or None for all ones.
+"""
+
+import inspect
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from ._linear import contiguous
+from ._sparse import SparseRows, is_sparse
+
+DTYPES = (np.float64, np.float32)
+# scikit-learn 1.9 refuses weights that are all zero unless asked not to, and older ones cannot be asked
+_ALL_ZERO = {"allow_all_zero_weights": True}
+if "allow_all_zero_weights" not in inspect.signature(_check_sample_weight).parameters:
+    _ALL_ZERO = {}
+
+
+class ValidationMixin:
+    """What an estimator does with data before it learns from them.
+
+    An estimator adds what it knows of y: `_y_checks` for scikit-learn, a `_splitter`, `_find_classes` and
+    `_targets`.
+    """
+
+    def _validate_X_y(self, X, y, reset):
+        X, y = validate_data(self, X, y, reset=reset, dtype=DTYPES, accept_sparse="csr", **self._y_checks)
+        return contiguous(X), y
+
+    def _weights(self, X, y, classes, sample_weight):
+        """Weights of the rows, class weights included: (m,) of X's dtype, or None for all ones."""
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(
+            sample_weight, X, dtype=X.dtype, ensure_non_negative=True, copy=True, **_ALL_ZERO
+        )
+
+    def _encode(self, X, y, classes, weight, plan):
+        """X, Y (k, m) and weights as the kernels take them."""
+        if is_sparse(X):
+            X = SparseRows.of(X)
+        elif not plan.full:
+            X = np.ascontiguousarray(X)
+        Y = np.ascontiguousarray(self._targets(y, classes), dtype=X.dtype)
+        if weight is not None and plan.normalise_weights and not plan.full:
+            weight = weight / weight.mean(dtype=np.float64).astype(X.dtype)
+        return X, Y, weight
+
+    def _validation_set(self, y, classes, X_val, y_val, sample_weight_val):
+        if X_val is None and y_val is None and sample_weight_val is None:
+            return None
+        if X_val is None or y_val is None:
+            raise ValueError("X_val and y_val must be given together.")
+        X_val, y_val = self._validate_X_y(X_val, y_val, reset=False)
+        if y_val.shape[1:] != y.shape[1:]:
+            raise ValueError(f"y_val has shape {y_val.shape}, y has shape {y.shape}.")
+        self._find_classes(y_val, classes, "y_val")
+        if sample_weight_val is not None:
+            sample_weight_val = _check_sample_weight(sample_weight_val, X_val)
+        return X_val, y_val, sample_weight_val
+
+    def _split(self, X, y, weight):
+        """Training and validation rows for early stopping."""
+        train, held_out = next(
+            self._splitter(test_size=self.validation_fraction, random_state=self.random_state).split(
+                np.zeros((X.shape[0], 1)), y
+            )
+        )
+        weight_val = None if weight is None else weight[held_out]
+        if weight_val is not None and not weight_val.any():
+            raise ValueError(
+                "The sample weights of the validation set are all zero: try another random_state."
+            )
+        validation = X[held_out], y[held_out], weight_val
+        return contiguous(X[train]), y[train], None if weight is None else weight[train], validation
