@@ -146,7 +146,7 @@ def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explici
         u = u_new
 
 
-def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh=True):
+def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh=True, sample=None):
     """u <- u - t H grad F(u), H^-1 a Gram metric that learns from the gradients met on the way.
 
     Limited-memory BFGS (Liu & Nocedal 1989) from the Gram metric instead of a multiple of the
@@ -162,6 +162,8 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         Pairs of steps and gradient differences kept; 0 is plain descent in the metric.
     refresh : bool
         Whether the problem can tell its local curvature.
+    sample : RowSample or None
+        Rows that make up the local curvature; None: all.
     """
     inner = problem.inner
     u = result.u
@@ -184,9 +186,11 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
 
     while monitor.proceed():
         if metric is None:
-            if base is None:
-                base = problem.hessian_bound(problem.mean_curvature(H))
-            metric = Gram([_damped(P, damping * base) for P in problem.local_hessians(H)])
+            base = _base_of_damping(problem, H, sample) if base is None else base
+            rows = H if sample is None else sample.of_curvature(H)
+            metric = Gram([_damped(P, damping * base) for P in problem.local_hessians(rows)])
+            if sample is not None:
+                sample.grow()
             pairs, scaled, fresh, trusted, age = [], None, True, True, 0
             least_age *= 3  # of what the blocks can tell, the first tells most
         if scaled is None:
@@ -242,7 +246,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
                 contraction = np.where(open_, inner(gradient, scaled) / -slope, 0.0).max()
                 ahead = np.log(np.where(open_[:, 0], gap / target, 1.0).max())
                 passes_left = ahead / -np.log(min(contraction, 0.99)) if contraction > 0 else 0.0
-            cost = problem.passes_per_hessian(H)
+            cost = problem.passes_per_hessian(H) * (1.0 if sample is None else sample.share)
             # slack for what the pairs will do better than they have done
             if tries > 1 or passes_left > cost + 1 + min(10.0, 4 * cost):
                 metric = None
@@ -251,10 +255,11 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
 def _backtrack(problem, u, direction, objective, slope, H, settled):
     """The longest of the steps 1, 1/4, 1/16 ... that lowers each group's objective (Armijo 1966).
 
-    Returns the step, value and gradient at its end, and the number of cuts; None if there is none. Groups
-    that are settled take the whole step.
+    Groups that are settled take the whole step, or stay where they are if it leads up. Returns the step, value and
+    gradient at its end, and the number of cuts; None if there is none.
     """
     rounding = (1e-15 if problem.X.dtype == np.float64 else 1e-8) * np.abs(objective)
+    rounding = np.where(settled, 100 * rounding, rounding)
     t = np.ones((len(slope), 1))
     for tries in range(41):
         step = t * direction
@@ -262,11 +267,20 @@ def _backtrack(problem, u, direction, objective, slope, H, settled):
             value, gradient = problem.value_and_grad(u + step, H)
             reached = value + problem.l1_value(u + step)
             low = reached <= objective + 1e-4 * t[:, 0] * slope + rounding
-        low |= settled
         if low.all():
             return step, value, gradient, tries
-        t = np.where(low[:, None], t, t / 4)
+        t = np.where(low[:, None], t, np.where(settled[:, None], 0.0, t / 4))
     return None
+
+
+def _base_of_damping(problem, H, sample):
+    """The Hessian, were all rows curved alike."""
+    mean = problem.mean_curvature(H)
+    if sample is None:
+        return problem.hessian_bound(mean)
+    weight = np.ones(H.shape[1]) if problem.weight is None else problem.weight
+    (base,) = problem.local_hessians(sample.of_curvature(mean * weight[None]))
+    return base
 
 
 def _damped(P, base):

@@ -21,7 +21,9 @@ from reference import (
     smallest_objective,
     smallest_softmax_objective,
 )
+from scipy.optimize import lsq_linear
 from scipy.special import xlogy
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import (
     ElasticNet,
@@ -559,3 +561,41 @@ def test_without_tol_all_iterations_are_run_and_end_at_the_optimum(loss, penalty
     assert (model.n_iter_, model.stop_reason_) == (250, "max_iter")
     assert_allclose(model.loss_curve_[-1], optimum.loss_curve_[-1], rtol=1e-9)
     assert_allclose(model.coef_, optimum.coef_, rtol=1e-4, atol=1e-5)
+
+
+def least_possible(model, X, y):
+    """A lower bound of the objective: that of Fenchel's dual, at slopes which explain the weights.
+
+    Slopes of rows away from the kinks are known; those of rows on a kink are whatever between them fits best.
+    """
+    p, m, bounds = model.get_params(), len(y), []
+    epsilon = p["epsilon"] if p["loss"] == "epsilon_insensitive" else 0.0
+    residual = y - X @ model.coef_ - model.intercept_
+    A = np.column_stack([X, np.full(m, 1e3)]).T / m  # the slopes of all rows add up to zero
+    for width in (1e-8, 1e-7, 1e-6):
+        kinked = np.abs(np.abs(residual) - epsilon) < width * np.abs(y).max()
+        slope = np.where(np.abs(residual) > epsilon, np.sign(residual), 0.0)
+        rest = np.append(p["alpha"] * model.coef_, 0.0) - A @ np.where(kinked, 0.0, slope)
+        side = np.sign(residual[kinked])
+        low, high = (np.minimum(side, 0), np.maximum(side, 0)) if epsilon else (-np.abs(side), np.abs(side))
+        slope[kinked] = lsq_linear(A[:, kinked], rest, (low, high), tol=1e-14).x
+        if abs(slope.sum()) < 1e-6 * m:
+            explained = X.T @ slope / m
+            gain = (slope @ y - epsilon * np.abs(slope).sum()) / m
+            bounds.append(gain - explained @ explained / (2 * p["alpha"]))
+    return max(bounds)
+
+
+@pytest.mark.parametrize(
+    ("loss", "seed"), [("absolute_error", 40), ("absolute_error", 23), ("epsilon_insensitive", 56)]
+)
+def test_a_whole_step_that_leads_up_does_not_begin_the_end_anew(loss, seed):
+    rng = np.random.default_rng(seed)
+    X = (rng.random((2000, 40)) < np.logspace(-2.8, -0.3, 40)).astype(float)
+    X = (X - X.mean(0)) / (X.std(0) + 1e-12)
+    y = np.exp(X @ rng.standard_normal(40) * 0.3 + rng.standard_normal(2000))
+    y = (y - y.mean()) / y.std()
+    model = GDRegressor(loss=loss, alpha=1e-4).fit(X, y)
+    assert model.stop_reason_ == "converged"
+    finer = clone(model).set_params(tol=1e-6, max_iter=5000).fit(X, y)
+    assert_optimal(model, X, y, least_possible(finer, X, y))
