@@ -20,6 +20,7 @@ from ._metrics import GRAM_LIMIT, Diagonal, Gram
 from ._network import RATES
 from ._optimizers import ACCELERATED_LIMIT
 from ._quadratic import QuadraticModel
+from ._row_sample import RowSample
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import Result, accelerated, newton, proximal_newton, smoothing, variable_metric
@@ -228,10 +229,15 @@ def _smooth(problem, plan, result, monitor, tol):
             newton(problem, Gram([problem.hessian_bound(1.0)]), result, monitor, tol=tol)
         else:
             memory, refresh = 20 if momentum else 0, loss.kernel != "softmax_brier_score"
-            bound = None  # of few columns, the local curvature costs less than a pass over the data
-            if loss.curvature and (problem.d > 16 or loss.coupled):
+            sample = RowSample.of(problem)
+            bound = (
+                None  # of few columns, or few rows, the local curvature costs less than a pass over the data
+            )
+            if loss.curvature and (problem.d > 16 or loss.coupled) and sample is None:
                 bound = Gram([problem.hessian_bound(loss.curvature)])
-            variable_metric(problem, bound, result, monitor, tol=tol, memory=memory, refresh=refresh)
+            variable_metric(
+                problem, bound, result, monitor, tol=tol, memory=memory, refresh=refresh, sample=sample
+            )
         return 1.0
     diag = plan.preconditioner == "diag"
     if affordable and diag and momentum and not loss.coupled and loss.kernel != "squared_error":
@@ -268,10 +274,13 @@ def _smoothing(problem, plan, result, monitor):
         result.u = u
         return
 
+    sample = RowSample.of(problem) if plan.preconditioner == "gram" else None
+
     def make_solver(smooth, tol):
         def solve(result):
             if plan.preconditioner == "gram":
-                variable_metric(smooth, None, result, monitor, tol=tol, memory=0)
+                rows = sample and sample.anew()
+                variable_metric(smooth, None, result, monitor, tol=tol, memory=0, sample=rows)
             else:
                 _smooth(smooth, plan, result, monitor, tol)
 

@@ -279,7 +279,7 @@ class LinearProblem:
         if is_sparse(self.X):
             share = self.X.column_counts() / len(self.X)
             scale = scale * np.sqrt((1 + (batch_size - 1) * share) / batch_size)
-        return linear.row_norms(self.X, shift, scale)
+        return linear.row_norms(self.X, shift, scale, self.n_threads)
 
     def predict(self, theta, X):
         """Predictors of other rows, shape (m, k)."""

@@ -18,6 +18,7 @@ from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dsyrk
 
 from losses cimport LOSSES, N_LOSSES, SOFTMAX_BRIER_SCORE, SOFTMAX_LOG_LOSS, loss_block
+from simd cimport dot
 from rows cimport Layout, backward, backward_sparse, forward, layout_of, rows_per_block, values_of
 
 cdef extern from *:
@@ -368,42 +369,52 @@ cdef moments_of_rows(const floating[:, :] values, X, const floating[::1] weight,
     return np.asarray(shift), first, second
 
 
-def row_norms(X, const double[::1] shift, const double[::1] scale):
+cdef void norms_of_chunk(
+    const floating* X, Layout* layout, const double* shift, const double* scale, Py_ssize_t start,
+    Py_ssize_t stop, Py_ssize_t block, double empty, double* B, double* out,
+) noexcept nogil:
+    """Squared lengths of the rows start .. stop; `empty` is that of a sparse row without entries."""
+    cdef Py_ssize_t d = layout.d, first = start, i, j, n, p
+    cdef double b
+    if layout.sparse:
+        for i in range(start, stop):
+            out[i] = empty
+            for p in range(layout.begin[i], layout.begin[i + 1]):
+                j = layout.at[p]
+                b = scale[j]
+                out[i] += (X[p] - 2 * shift[j]) * X[p] * b * b
+        return
+    while first < stop:
+        n = min(block, stop - first)
+        copy_rows(X, layout, first, n, shift, B)
+        for i in range(n):
+            for j in range(d):
+                B[i * d + j] *= scale[j]
+            out[first + i] = dot(d, <const double*> B + i * d, <const double*> B + i * d)
+        first += n
+
+
+cdef norms_of_rows(const floating[:, :] values, X, const double[::1] shift, const double[::1] scale,
+                   int n_threads):
+    cdef Layout layout = layout_of(X)
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], c, chunks = chunks_of(X, m, d, 1)
+    cdef Py_ssize_t block = 1 if layout.sparse else rows_per_block(&layout, 8)
+    cdef double[::1] out = np.empty(m)
+    cdef double[:, ::1] B = np.empty((chunks, block * d))
+    cdef const floating* x = &values[0, 0]
+    cdef double empty = np.sum((np.asarray(shift) * scale) ** 2)
+    with nogil:
+        for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
+            norms_of_chunk(x, &layout, &shift[0], &scale[0], c * m // chunks, (c + 1) * m // chunks, block,
+                           empty, &B[c, 0], &out[0])
+    return np.asarray(out)
+
+
+def row_norms(X, const double[::1] shift, const double[::1] scale, int n_threads):
     """Squared lengths of (x_i - shift) * scale, shape (m,)."""
     if X.dtype == np.float32:
-        return norms_of_rows[float](values_of(X), X, shift, scale)
-    return norms_of_rows[double](values_of(X), X, shift, scale)
-
-
-cdef norms_of_rows(const floating[:, :] values, X, const double[::1] shift, const double[::1] scale):
-    cdef Layout layout = layout_of(X)
-    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], i, j, n, p, first = 0
-    cdef Py_ssize_t block = 0 if layout.sparse else rows_per_block(&layout, 8)
-    cdef double[::1] out = np.empty(m), B = np.empty(block * d)
-    cdef double b, empty = 0
-    cdef const floating* x = &values[0, 0]
-    with nogil:
-        if layout.sparse:
-            for j in range(d):
-                b = shift[j] * scale[j]
-                empty += b * b
-            for i in range(m):
-                out[i] = empty
-                for p in range(layout.begin[i], layout.begin[i + 1]):
-                    j = layout.at[p]
-                    b = scale[j]
-                    out[i] += (x[p] - 2 * shift[j]) * x[p] * b * b
-            first = m
-        while first < m:
-            n = min(block, m - first)
-            copy_rows(x, &layout, first, n, &shift[0], &B[0])
-            for i in range(n):
-                out[first + i] = 0
-                for j in range(d):
-                    b = B[i * d + j] * scale[j]
-                    out[first + i] += b * b
-            first += n
-    return np.asarray(out)
+        return norms_of_rows[float](values_of(X), X, shift, scale, n_threads)
+    return norms_of_rows[double](values_of(X), X, shift, scale, n_threads)
 
 
 # ---------------------------------------------------------------------------------------------

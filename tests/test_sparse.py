@@ -418,7 +418,7 @@ def test_second_moments_are_those_of_dense_rows(density, dtype):
         assert first[7] == second[7] == first[8] == 0  # constant columns to the last bit
         scale = np.linspace(0, 2, 90)
         norms = (((D - shift) * scale) ** 2).sum(axis=1)
-        assert_allclose(linear.row_norms(rows, shift, scale), norms, rtol=1e-10)
+        assert_allclose(linear.row_norms(rows, shift, scale, 2), norms, rtol=1e-10)
 
 
 # ---- formats and edges -----------------------------------------------------------------------------

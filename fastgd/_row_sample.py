@@ -1,0 +1,71 @@
+"""Hessians from some of the rows: few while a descent is far from its end, ever more as it comes closer.
+
+A Hessian is a sum over rows, and a metric need not be exact: values and gradients, which are, say where the minimum
+lies. Rows are taken with a probability in proportion to their curvature times their squared length, and count the
+inverse of it (sub-sampled Newton with non-uniform sampling, Xu, Yang, Roosta-Khorasani, Re & Mahoney 2016), so
+that the few rows that alone have a rare category are among them. Which rows these are depends on nothing
+but their numbers; a larger sample holds the smaller one.
+"""
+
+import numpy as np
+
+PER_COLUMN = 25  # rows per column of the first sample: a fifth off in any direction
+GROWTH = 2  # of the sample from one metric to the next
+GOLDEN = (
+    0.6180339887498949  # its multiples modulo 1 are spread evenly, also over every other row, every third ...
+)
+FEWEST_COLUMNS = 32  # with fewer, the Gram matrix of all rows costs less than the rows' lengths
+
+
+class RowSample:
+    """The rows of which the next Hessian is made.
+
+    Parameters
+    ----------
+    lengths : ndarray of shape (m,)
+        Squared lengths of the rows, the intercept's 1 included.
+    d : int
+        Number of columns.
+    """
+
+    def __init__(self, lengths, d):
+        self.lengths, self.d, self.size = lengths, d, PER_COLUMN * d
+        self._places = GOLDEN * np.arange(1, len(lengths) + 1) % 1.0
+
+    @classmethod
+    def of(cls, problem):
+        """None where the Hessian of all rows is to be preferred."""
+        m, d = problem.X.shape
+        if problem.loss.coupled or d < FEWEST_COLUMNS or not _pays(PER_COLUMN * d, m):
+            return None
+        lengths = problem.row_norms(1)
+        return cls(1 + lengths, d) if len(lengths) == m else None
+
+    def anew(self):
+        """The first sample, for another descent over the same rows."""
+        return RowSample(self.lengths, self.d)
+
+    @property
+    def share(self):
+        """Of the rows."""
+        m = len(self.lengths)
+        return self.size / m if _pays(self.size, m) else 1.0
+
+    def of_curvature(self, curvature):
+        """Curvatures (k, m) whose rows' Hessian is, on average, that of the rows' own; most of them zero."""
+        if self.share == 1:
+            return curvature
+        picked = np.zeros(curvature.shape)
+        for row, h in zip(picked, curvature.astype(np.float64), strict=True):
+            chance = h * self.lengths
+            chance *= self.size / (chance.sum() or 1.0)
+            np.minimum(chance, 1.0, out=chance)
+            np.divide(h, chance, out=row, where=self._places < chance)
+        return picked
+
+    def grow(self):
+        self.size *= GROWTH
+
+
+def _pays(size, m):
+    return 2 * size < m
