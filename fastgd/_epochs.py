@@ -1,4 +1,8 @@
-"""Mini-batch descent: epochs of compiled updates, and the state that they leave behind."""
+"""Mini-batch descent: epochs of compiled updates, and the state that they leave behind.
+
+A descent asks for epochs, and whoever drives it has them run: one descent by itself here (`alone`), many that
+meet the rows in the same order in `_shared_epochs.py`.
+"""
 
 import copy
 from dataclasses import dataclass, field
@@ -90,16 +94,36 @@ def run_epoch(problem, state, plan, order):
     return total / len(order), float(steps[-1])
 
 
+def order_of_rows(m, plan, rng):
+    """The order in which an epoch meets m rows."""
+    order = np.arange(m, dtype=np.intp)
+    return rng.permutation(order) if plan.shuffle else order
+
+
 def shuffled_epoch(problem, state, plan, rng):
     """One epoch over all rows; mean loss met on the way, and the last step size."""
-    order = np.arange(len(problem.X), dtype=np.intp)
-    return run_epoch(problem, state, plan, rng.permutation(order) if plan.shuffle else order)
+    return run_epoch(problem, state, plan, order_of_rows(len(problem.X), plan, rng))
 
 
-def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
+def alone(descent, epoch):
+    """What a descent returns; epoch(state) gives it the epochs that it asks for."""
+    try:
+        state = next(descent)
+        while True:
+            try:
+                met = epoch(state)
+            except KeyboardInterrupt as interrupt:  # the descent knows what to keep
+                descent.throw(interrupt)
+            state = descent.send(met)
+    except StopIteration as end:
+        return end.value
+
+
+def mini_batch(problem, plan, state, result, monitor, *, tol):
     """Epochs until the objective stops falling by a share of tol for n_iter_no_change epochs.
 
-    The objective of an epoch is the mean loss that its rows had when they were met, plus the penalty.
+    A generator: it yields the state when it asks for an epoch, and is sent the mean loss that the rows had
+    when they were met, and the last step size. The objective of an epoch is that loss plus the penalty.
     """
     to_theta = problem.coordinates.to_theta
     start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
@@ -112,8 +136,8 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
     cautious, safe = plan.hidden and plan.auto_rate, None  # some initial weights bear shorter steps only
     while monitor.proceed():
         before = copy.deepcopy(vars(state)) if cautious else None
+        loss, result.learning_rate = yield state
         with np.errstate(over="ignore", invalid="ignore"):
-            loss, result.learning_rate = problem.epoch(state, plan, rng)
             objective = loss + problem.penalty_value(state.u)
         if cautious:  # the losses met show where the epoch before had led
             if not objective - floor <= 10 * scale and plan.schedule.shrink():
