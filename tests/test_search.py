@@ -725,7 +725,7 @@ def test_number_of_threads_is_of_no_consequence_for_mini_batches(no_fallback, mo
         threads.append(set())
         model.set_params(n_jobs=n_jobs)
         results.append(each_numbers(GDGridSearchCV(model, grid, cv=3, refit=False).fit(X, y)))
-    assert threads[0] == {get_ident()} and len(threads[1]) == 2
+    assert threads[0] == {get_ident()} and not threads[0] & threads[1]
     assert results[0] == results[1] == results[2]
 
 
@@ -748,6 +748,18 @@ def test_an_order_of_rows_is_drawn_once_and_what_has_converged_is_not_carried_al
     assert n_iter.min() < n_iter.max()
     assert len(orders) == n_iter.max(axis=1).sum()
     assert len(epochs) == n_iter.sum()
+
+
+def test_an_interrupt_ends_a_search_over_mini_batches(monkeypatch, data):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LinearProblem, "run_epoch", interrupted)
+    model = GDRegressor(batch_size=8, **EPOCHS)
+    with pytest.raises(KeyboardInterrupt):
+        GDGridSearchCV(model, {"learning_rate": RATES}, cv=3).fit(data.X, data.y)
+    with pytest.warns(UserWarning, match="interrupted after 0 iterations"):  # a fit keeps what it has
+        assert model.fit(data.X, data.y).stop_reason_ == "interrupted"
 
 
 def test_states_that_are_too_many_to_be_kept_take_turns(no_fallback, monkeypatch, data):
