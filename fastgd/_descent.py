@@ -50,12 +50,7 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
     # a network gives its threads to BLAS or keeps them, batch by batch
     with nullcontext() if plan.hidden else one_blas_thread(problem.X.size * problem.d):
         descent = minimising(problem, plan, monitor, theta=theta, rng=rng, state=state)
-        return alone(descent, lambda state: _epoch(problem, state, plan, rng))
-
-
-def _epoch(problem, state, plan, rng):
-    with np.errstate(over="ignore", invalid="ignore"):
-        return problem.epoch(state, plan, rng)
+        return alone(descent, problem, plan, rng)
 
 
 def minimising(problem, plan, monitor, *, theta=None, rng=None, state=None):
@@ -110,7 +105,8 @@ def one_epoch(problem, plan, theta, state, rng):
     """One epoch over a chunk of a stream; returns theta, the state, and the last step size."""
     u = problem.coordinates.from_theta(theta).astype(problem.X.dtype)
     state = state.resumed(problem, plan, u) if state else EpochState.start(problem, plan, u)
-    loss, step = _epoch(problem, state, plan, rng)
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss, step = problem.epoch(state, plan, rng)
     floor = float(np.sum(problem.floor))
     bound = 1e6 * (problem.loss_of_nothing() - floor)
     diverged = not np.isfinite(state.u).all()

@@ -105,13 +105,15 @@ def shuffled_epoch(problem, state, plan, rng):
     return run_epoch(problem, state, plan, order_of_rows(len(problem.X), plan, rng))
 
 
-def alone(descent, epoch):
-    """What a descent returns; epoch(state) gives it the epochs that it asks for."""
+def alone(descent, problem, plan, rng):
+    """What a descent returns that is given its epochs as it asks for them."""
     try:
         state = next(descent)
         while True:
             try:
-                met = epoch(state)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    loss, step = problem.epoch(state, plan, rng)
+                    met = loss + problem.penalty_value(state.u), step
             except KeyboardInterrupt as interrupt:  # the descent knows what to keep
                 descent.throw(interrupt)
             state = descent.send(met)
@@ -122,8 +124,8 @@ def alone(descent, epoch):
 def mini_batch(problem, plan, state, result, monitor, *, tol):
     """Epochs until the objective stops falling by a share of tol for n_iter_no_change epochs.
 
-    A generator: it yields the state when it asks for an epoch, and is sent the mean loss that the rows had
-    when they were met, and the last step size. The objective of an epoch is that loss plus the penalty.
+    A generator: it yields the state to ask for an epoch; it is sent the objective met and the last step.
+    That objective is the mean loss that the rows had when they were met, plus the penalty.
     """
     to_theta = problem.coordinates.to_theta
     start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
@@ -136,9 +138,7 @@ def mini_batch(problem, plan, state, result, monitor, *, tol):
     cautious, safe = plan.hidden and plan.auto_rate, None  # some initial weights bear shorter steps only
     while monitor.proceed():
         before = copy.deepcopy(vars(state)) if cautious else None
-        loss, result.learning_rate = yield state
-        with np.errstate(over="ignore", invalid="ignore"):
-            objective = loss + problem.penalty_value(state.u)
+        objective, result.learning_rate = yield state
         if cautious:  # the losses met show where the epoch before had led
             if not objective - floor <= 10 * scale and plan.schedule.shrink():
                 vars(state).update(copy.deepcopy(safe or before))

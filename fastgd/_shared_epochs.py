@@ -61,8 +61,10 @@ def together(descents, problems, plans, rng, n_threads):
             outcomes[i] = error
 
     def epoch(i):
+        state = states.pop(i)
         with np.errstate(over="ignore", invalid="ignore"):
-            return run_epoch(problems[i], states.pop(i), plans[i], order)
+            loss, step = run_epoch(problems[i], state, plans[i], order)
+            return loss + problems[i].penalty_value(state.u), step
 
     for i in range(len(descents)):
         advance(i, None)
