@@ -10,17 +10,25 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ._candidates import SharedGram
+from ._compiled import linear
 from ._epochs import order_of_rows, run_epoch
 from ._solvers import SMALL
 
 
 class SharedRows(SharedGram):
-    """A problem that shares with those of other penalties what it knows of its rows without weights."""
+    """A problem that shares with those of other penalties what it knows of its rows without weights.
+
+    Several threads may ask such problems at a time: a pass has buffers of its own, and takes no more threads.
+    """
 
     def with_penalty(self, penalty):
         other = object.__new__(SharedRows)
         vars(other).update(vars(self), penalty=penalty)
         return other
+
+    def loss_sums(self, theta, curvature=None):
+        one_pass = linear.Pass(self.X, self.k)
+        return one_pass.run(self.X, self.Y, self.weight, theta, self.loss.id, self._params, 1, curvature)
 
     def objective(self, u):
         if u[:, :-1].any():
@@ -52,7 +60,7 @@ def together(descents, problems, plans, rng, n_threads):
     outcomes, states = [None] * len(descents), {}
     X = problems[0].X
 
-    def advance(i, met):
+    def advance(i, met=None):
         try:
             states[i] = descents[i].send(met)
         except StopIteration as end:
@@ -64,15 +72,14 @@ def together(descents, problems, plans, rng, n_threads):
         state = states.pop(i)
         with np.errstate(over="ignore", invalid="ignore"):
             loss, step = run_epoch(problems[i], state, plans[i], order)
-            return loss + problems[i].penalty_value(state.u), step
+            met = loss + problems[i].penalty_value(state.u), step
+        advance(i, met)
 
-    for i in range(len(descents)):
-        advance(i, None)
     with ThreadPoolExecutor(n_threads) as pool:
         run = map if n_threads == 1 or X.size <= SMALL else pool.map
+        advance(0)  # it asks what the others need not ask again
+        list(run(advance, range(1, len(descents))))
         while states:
-            order, asking = order_of_rows(len(X), plans[0], rng), list(states)
-            met = list(run(epoch, asking))  # before any advances: a last look at all rows has threads too
-            for pair in zip(asking, met, strict=True):
-                advance(*pair)
+            order = order_of_rows(len(X), plans[0], rng)
+            list(run(epoch, sorted(states)))
     return outcomes

@@ -712,7 +712,10 @@ def larger():
 def test_number_of_threads_is_of_no_consequence_for_mini_batches(no_fallback, monkeypatch, larger):
     X, y = larger
     model = GDRegressor(**EPOCHS)
-    grid = {"batch_size": [1, 32], "solver": ["gd", "adam"], "learning_rate": [1e-3, 1e-2, 1e3]}
+    grid = [
+        {"batch_size": [1, 32], "solver": ["gd", "adam"], "learning_rate": [1e-3, 1e-2, 1e3]},
+        {"batch_size": [32], "learning_rate": ["auto"], "alpha": [1e-3, 0.1], "loss": ["huber", "quantile"]},
+    ]
     results, threads = [], []
     run_epoch = LinearProblem.run_epoch
 
