@@ -3,7 +3,7 @@
 In: nothing but seeds; MNIST is read where it is present. Out: Markdown tables. Searches run in one process,
 in turn; beside the times stand the scores that they found. Peers are scikit-learn's GridSearchCV over
 SGDRegressor and SGDClassifier with two jobs, and over the very estimator that GDGridSearchCV trains, whose
-scores must be the same. Refits are part of every time.
+scores must be the same. Refits are part of every time but those of `epochs` and `growth`.
 """
 
 import numpy as np
@@ -56,6 +56,35 @@ def rates(quick):
         times = alternate(*(lambda s=s, t=target: s.fit(X, t) for s in searches.values()), rounds=3)
         rows += comparison(name, searches, times)
     print_table(title, header, rows)
+
+
+def epochs(quick):
+    """20 learning rates x 5 folds, 10 epochs of single rows or batches of 32 in the order of one seed."""
+    header = "model|batch|search|time|GDGridSearchCV is|best score|best rate|largest difference of scores"
+    settings = dict(max_iter=10, tol=None, random_state=0)
+    for m, d in [(5_000, 50)] if quick else [(50_000, 50), (20_000, 1_000)]:
+        X, rows = dense(m, d), []
+        y = linear_target(X)
+        for name, ours, theirs, target in [
+            ("least squares", GDRegressor(**settings), SGDRegressor(**settings), y),
+            ("logistic", GDClassifier(**settings), SGDClassifier(loss="log_loss", **settings), y > 0),
+        ]:
+            for batch_size in (1, 32):
+                grid = {"learning_rate": np.logspace(-3.5, -0.5, 20) / d * batch_size**0.5}
+                model = ours.set_params(batch_size=batch_size)
+                searches = {
+                    "GDGridSearchCV": GDGridSearchCV(model, grid, refit=False),
+                    "GridSearchCV, the same estimator": GridSearchCV(model, grid, refit=False),
+                    "the same, n_jobs=2": GridSearchCV(model, grid, refit=False, n_jobs=2),
+                }
+                if batch_size == 1:
+                    peer, eta0 = theirs.set_params(learning_rate="constant"), {"eta0": grid["learning_rate"]}
+                    title = f"GridSearchCV({type(peer).__name__}, n_jobs=2)"
+                    searches[title] = GridSearchCV(peer, eta0, refit=False, n_jobs=2)
+                runs = (lambda s=s, X=X, t=target: s.fit(X, t) for s in searches.values())
+                table = comparison(name, searches, alternate(*runs, rounds=3))
+                rows += [[first, batch_size, *rest] for first, *rest in table]
+        print_table(f"Mini-batches: 20 learning rates x 5 folds, {m:,} x {d:,}", header.split("|"), rows)
 
 
 def comparison(name, searches, times):
@@ -138,7 +167,7 @@ def draw(numbers, times, file):
     figure.savefig(file)
 
 
-SECTIONS = dict(rates=rates, digits=digits, growth=growth)
+SECTIONS = dict(rates=rates, epochs=epochs, digits=digits, growth=growth)
 
 
 def main():

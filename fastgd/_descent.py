@@ -5,6 +5,7 @@ the loss, the largest stable learning rate.
 """
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ._active_set import active_set
 from ._by_rule import by_rule
 from ._coordinates import standardised
-from ._epochs import EpochState, mini_batch, run_epoch
+from ._epochs import EpochState, alone, mini_batch
 from ._exceptions import DivergenceError
 from ._linear import LinearProblem
 from ._metrics import GRAM_LIMIT, Diagonal, Gram
@@ -46,13 +47,14 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
     """
     if plan.in_row_space and theta is None:
         return _minimise_in_row_space(problem, plan, monitor)
-    if plan.hidden:  # which gives its threads to BLAS or keeps them, batch by batch
-        return _minimise(problem, plan, monitor, theta, rng, state)
-    with one_blas_thread(problem.X.size * problem.d):
-        return _minimise(problem, plan, monitor, theta, rng, state)
+    # a network gives its threads to BLAS or keeps them, batch by batch
+    with nullcontext() if plan.hidden else one_blas_thread(problem.X.size * problem.d):
+        descent = minimising(problem, plan, monitor, theta=theta, rng=rng, state=state)
+        return alone(descent, problem, plan, rng)
 
 
-def _minimise(problem, plan, monitor, theta, rng, state):
+def minimising(problem, plan, monitor, *, theta=None, rng=None, state=None):
+    """`minimise` as a generator, which asks for epochs as `mini_batch` does."""
     if plan.in_row_space:  # a given start need not lie in the space of the rows
         plan = replace(plan, in_row_space=False, preconditioner="diag")
     set_scales(problem, plan)
@@ -64,14 +66,14 @@ def _minimise(problem, plan, monitor, theta, rng, state):
         else:
             u = result.u.astype(problem.X.dtype)
             state = state.resumed(problem, plan, u) if state else EpochState.start(problem, plan, u)
-            mini_batch(problem, plan, state, result, monitor, rng, tol=plan.tol)
+            yield from mini_batch(problem, plan, state, result, monitor, tol=plan.tol)
     except KeyboardInterrupt:
         result.reason = "interrupted"
         warnings.warn(
             f"Training was interrupted after {monitor.n_iter} iterations; the weights are those of "
             "the last one.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     except DivergenceError:
         raise _divergence(problem, plan, result) from None
@@ -103,11 +105,8 @@ def one_epoch(problem, plan, theta, state, rng):
     """One epoch over a chunk of a stream; returns theta, the state, and the last step size."""
     u = problem.coordinates.from_theta(theta).astype(problem.X.dtype)
     state = state.resumed(problem, plan, u) if state else EpochState.start(problem, plan, u)
-    order = np.arange(len(problem.X), dtype=np.intp)
-    if plan.shuffle:
-        order = rng.permutation(order)
     with np.errstate(over="ignore", invalid="ignore"):
-        loss, step = run_epoch(problem, state, plan, order)
+        loss, step = problem.epoch(state, plan, rng)
     floor = float(np.sum(problem.floor))
     bound = 1e6 * (problem.loss_of_nothing() - floor)
     diverged = not np.isfinite(state.u).all()
@@ -394,7 +393,7 @@ def _warn_of_distance(problem, plan, result):
             known = f"; largest stable: {stable:.6g}" if stable == stable else ""
             remedy += f", or the learning rate ({rate:.6g}{known})"
         remedy += ', or set learning_rate="auto"'
-    warnings.warn(f"{message} {remedy}, or raise tol.", ConvergenceWarning, stacklevel=4)
+    warnings.warn(f"{message} {remedy}, or raise tol.", ConvergenceWarning, stacklevel=5)
 
 
 def _distance(problem, result):

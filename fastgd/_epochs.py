@@ -1,4 +1,8 @@
-"""Mini-batch descent: epochs of compiled updates, and the state that they leave behind."""
+"""Mini-batch descent: epochs of compiled updates, and the state that they leave behind.
+
+A descent asks for epochs, and whoever drives it has them run: one descent by itself here (`alone`), many that
+meet the rows in the same order in `_shared_epochs.py`.
+"""
 
 import copy
 from dataclasses import dataclass, field
@@ -90,16 +94,38 @@ def run_epoch(problem, state, plan, order):
     return total / len(order), float(steps[-1])
 
 
+def order_of_rows(m, plan, rng):
+    """The order in which an epoch meets m rows."""
+    order = np.arange(m, dtype=np.intp)
+    return rng.permutation(order) if plan.shuffle else order
+
+
 def shuffled_epoch(problem, state, plan, rng):
     """One epoch over all rows; mean loss met on the way, and the last step size."""
-    order = np.arange(len(problem.X), dtype=np.intp)
-    return run_epoch(problem, state, plan, rng.permutation(order) if plan.shuffle else order)
+    return run_epoch(problem, state, plan, order_of_rows(len(problem.X), plan, rng))
 
 
-def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
+def alone(descent, problem, plan, rng):
+    """What a descent returns that is given its epochs as it asks for them."""
+    try:
+        state = next(descent)
+        while True:
+            try:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    loss, step = problem.epoch(state, plan, rng)
+                    met = loss + problem.penalty_value(state.u), step
+            except KeyboardInterrupt as interrupt:  # the descent knows what to keep
+                descent.throw(interrupt)
+            state = descent.send(met)
+    except StopIteration as end:
+        return end.value
+
+
+def mini_batch(problem, plan, state, result, monitor, *, tol):
     """Epochs until the objective stops falling by a share of tol for n_iter_no_change epochs.
 
-    The objective of an epoch is the mean loss that its rows had when they were met, plus the penalty.
+    A generator: it yields the state to ask for an epoch; it is sent the objective met and the last step.
+    That objective is the mean loss that the rows had when they were met, plus the penalty.
     """
     to_theta = problem.coordinates.to_theta
     start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
@@ -112,9 +138,7 @@ def mini_batch(problem, plan, state, result, monitor, rng, *, tol):
     cautious, safe = plan.hidden and plan.auto_rate, None  # some initial weights bear shorter steps only
     while monitor.proceed():
         before = copy.deepcopy(vars(state)) if cautious else None
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss, result.learning_rate = problem.epoch(state, plan, rng)
-            objective = loss + problem.penalty_value(state.u)
+        objective, result.learning_rate = yield state
         if cautious:  # the losses met show where the epoch before had led
             if not objective - floor <= 10 * scale and plan.schedule.shrink():
                 vars(state).update(copy.deepcopy(safe or before))

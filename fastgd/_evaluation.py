@@ -121,7 +121,7 @@ class Evaluation:
         except (ValueError, TypeError):
             self._evaluate_alone(split, numbers)
         else:
-            fold = Fold(f, table, np.arange(len(table.X)), test, np.asarray(y_test), split.weight)
+            fold = Fold(f, table, np.arange(len(table.y)), test, np.asarray(y_test), split.weight)
             self._evaluate(*sort(self._candidates(numbers), [fold]), {f: split})
         for i in numbers:
             self.outs[i * self.n_splits + f]["fit_time"] += split.seconds / len(numbers)

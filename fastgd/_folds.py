@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import validate_data
 
 from ._parts import take_rows
+from ._sparse import SparseRows, is_sparse
 from ._validation import DTYPES
 
 
@@ -57,14 +58,14 @@ class Table:
 
     Attributes
     ----------
-    X : ndarray of shape (m, d)
+    X : ndarray or CSR matrix of shape (m, d)
     y : ndarray of shape (m,) or (m, k)
     seen : dict
         What validation stores: `n_features_in_`, `feature_names_in_`.
     classes : ndarray or None
     """
 
-    X: np.ndarray
+    X: object
     y: np.ndarray
     seen: dict
     classes: object = None
@@ -74,12 +75,15 @@ class Table:
         """Validate as `fit` would; raises ValueError or TypeError."""
         estimator = with_attributes(base, {})
         X, y = estimator._validate_X_y(X, y, reset=True)
+        if is_sparse(X):
+            SparseRows.of(X)  # raises where its indices are no rows and columns
         seen = {name: value for name, value in vars(estimator).items() if name not in vars(base)}
         return cls(X, y, seen, estimator._find_classes(y))
 
     def others(self, base, X):
         """Rows to predict, validated as `predict` would; raises ValueError or TypeError."""
-        return validate_data(with_attributes(base, self.seen), X, reset=False, dtype=DTYPES)
+        seen = with_attributes(base, self.seen)
+        return validate_data(seen, X, reset=False, dtype=DTYPES, accept_sparse="csr")
 
 
 @dataclass
@@ -136,7 +140,7 @@ class Fold:
         """Weights of the training rows as `fit` would make them, class weights included."""
         key = repr(getattr(estimator, "class_weight", None))
         if key not in self._weights:
-            shape_and_dtype = np.broadcast_to(self.table.X[:1, :1], (len(self.train), 1))
+            shape_and_dtype = np.broadcast_to(np.zeros((), self.table.X.dtype), (len(self.train), 1))
             self._weights[key] = estimator._weights(
                 shape_and_dtype, self.y_train, self.table.classes, self.weight
             )

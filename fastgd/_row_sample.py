@@ -1,10 +1,10 @@
 """Hessians from some of the rows: few while a descent is far from its end, ever more as it comes closer.
 
-A Hessian is a sum over rows, and a metric need not be exact: values and gradients, which are, say where the minimum
-lies. Rows are taken with a probability in proportion to their curvature times their squared length, and count the
-inverse of it (sub-sampled Newton with non-uniform sampling, Xu, Yang, Roosta-Khorasani, Re & Mahoney 2016), so
-that the few rows that alone have a rare category are among them. Which rows these are depends on nothing
-but their numbers; a larger sample holds the smaller one.
+A Hessian is a sum over rows, and a metric need not be exact: where the minimum lies is said by values and
+gradients, which are. Rows are taken with a probability in proportion to their curvature times their squared
+length, and count the inverse of it, so that the few rows that alone have a rare category are among them
+(sub-sampled Newton with non-uniform sampling, Xu, Yang, Roosta-Khorasani, Re & Mahoney 2016). Which rows
+these are depends on nothing but their numbers; a larger sample holds the smaller one.
 """
 
 import numpy as np

@@ -16,7 +16,7 @@ NEGLIGIBLE = 1e-9  # of a score
 class Rows(NamedTuple):
     """What candidates are scored on.
 
-    X : callable () -> ndarray of shape (m, d)
+    X : callable () -> ndarray or CSR matrix of shape (m, d)
     y : ndarray of shape (m,) or (m, k)
     weight : array-like of shape (m,) or None
     quadratic : Quadratic or None
@@ -110,7 +110,7 @@ def _predictors(X, thetas):
     n, k, p = thetas.shape
     thetas = thetas.reshape(n * k, p).astype(X.dtype)
     at_a_time = max(256, PREDICTORS // (n * k))
-    for first in range(0, len(X), at_a_time):
+    for first in range(0, X.shape[0], at_a_time):
         rows = slice(first, first + at_a_time)
         Z = thetas[:, :-1] @ X[rows].T
         Z += thetas[:, -1:]

@@ -7,7 +7,6 @@ can be shared, it is that search from the start.
 
 from numbers import Integral
 
-from scipy.sparse import issparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
@@ -44,7 +43,7 @@ class _SharedTraining:
         """
         self._validate_params()
         model = Model.of(self.estimator)
-        if model is None or y is None or issparse(X) or _watched([self, *model.parts]):
+        if model is None or y is None or _watched([self, *model.parts]):
             return super().fit(X, y, **params)
         settings = self._settings()
         shares = [model.share_out(setting) for setting in settings]
@@ -85,10 +84,13 @@ _DOC = """{title}
     together. Squared error needs one Gram matrix per fold, from one reading of the rows: every rate of plain
     gradient descent then follows in closed form, any other method iterates on that matrix. With other losses
     and explicit rates all candidates descend in step, one pass over the rows for all; with automatic rates
-    they share rows and Gram matrix. A candidate that diverges scores `error_score` and costs the others
-    nothing; `cv_results_` says why. In a Pipeline the steps before the last are fitted once for each fold and
-    each setting of theirs. What cannot be shared (mini-batches, networks, early stopping) is fitted one by
-    one, and so is everything where callbacks watch.
+    they share rows and Gram matrix. With mini-batches and single rows, dense or sparse, candidates share the
+    rows of a fold and their order, if `random_state` is an int or `shuffle` is False; they take the very
+    steps of their own fits, as many at a time as the estimator's `n_jobs` has threads. A candidate that
+    diverges scores `error_score` and costs the others nothing; `cv_results_` says why. In a Pipeline the
+    steps before the last are fitted once for each fold and each setting of theirs. What cannot be shared
+    (networks, early stopping, full batches of sparse rows, orders of rows that are random for every fit) is
+    fitted one by one, and so is everything where callbacks watch.
 
     Parameters
     ----------

@@ -255,8 +255,8 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
 def _backtrack(problem, u, direction, objective, slope, H, settled):
     """The longest of the steps 1, 1/4, 1/16 ... that lowers each group's objective (Armijo 1966).
 
-    Groups that are settled take the whole step, or stay where they are if it leads up. Returns the step, value and
-    gradient at its end, and the number of cuts; None if there is none.
+    Groups that are settled take the whole step, or stay where they are if it leads up. Returns the step,
+    value and gradient at its end, and the number of cuts; None if there is none.
     """
     rounding = (1e-15 if problem.X.dtype == np.float64 else 1e-8) * np.abs(objective)
     rounding = np.where(settled, 100 * rounding, rounding)

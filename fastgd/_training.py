@@ -6,27 +6,29 @@
     passes          other losses, textbook descents: `_lockstep.py` on `PassCandidates`
     rows            other losses, automatic rates and metrics: the ordinary descents, which share rows, means
                     and Gram matrix
-    by themselves   the rest: mini-batches, networks, early stopping
+    epochs          mini-batches and single rows: the ordinary descents, which share rows and their order
+    by themselves   the rest: networks, early stopping, orders that are not the same for all
 
-Textbook descents have an explicit learning rate, and all that is shared sees the full batch. `sort` decides;
-`train` yields a `Trained` for each candidate and fold that is not left to itself.
+Textbook descents have an explicit learning rate; all but epochs see the full batch. `sort` decides; `train`
+yields a `Trained` for each candidate and fold that is not left to itself.
 """
 
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from numbers import Integral
 from time import perf_counter
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 from ._candidates import PassCandidates, QuadraticCandidates, SharedGram
 from ._closed_form import Spectrum, gd_on_quadratics
-from ._descent import _divergence, _stable_rate, minimise
+from ._descent import _divergence, _stable_rate, minimise, minimising
 from ._fold_moments import quadratics_of_folds
 from ._folds import with_attributes
-from ._linear import LinearProblem
 from ._lockstep import lockstep
 from ._metrics import GRAM_LIMIT
 from ._moments import Centre, MomentProblem
@@ -35,10 +37,13 @@ from ._optimizers import RULES
 from ._parts import Parts, take_rows
 from ._plan import Plan, make_plan
 from ._schedules import Constant
+from ._shared_epochs import SharedRows, together
 from ._solvers import Result
+from ._sparse import is_sparse
 from ._threads import blas_threads, effective_n_threads
 
 MATRICES = 2**24  # numbers in the Gram matrices that are kept at a time
+STATES = 2**24  # numbers in the states of mini-batch descents that go together
 PARAMETERS = 2**18  # numbers in the parameters that descend together, unless one fold has more
 EIGENBASIS = 5  # iterations per column, of all candidates, that cost as much as an eigendecomposition
 
@@ -93,14 +98,29 @@ class Job:
         plain = plan.rule is RULES["gd"] and type(plan.schedule) is Constant
         return plain and not (plan.clip_norm or plan.penalty.l1)
 
+    @property
+    def order(self):
+        """Jobs that agree here meet the rows of a fold in the same order, on the same threads."""
+        estimator = self.candidate.estimator
+        return estimator.n_jobs, self.plan.shuffle, estimator.random_state if self.plan.shuffle else None
+
+    @property
+    def size_of_state(self):
+        """Numbers that a mini-batch descent keeps, or more."""
+        parameters = self.k * (self.fold.table.X.shape[1] + 1)
+        return parameters * (self.plan.rule.slots + 4) + self.plan.auto_rate * len(self.fold.train)
+
+    @property
+    def reproducible(self):
+        """Whether the orders of its rows are those of every other candidate with the same seed."""
+        return not self.plan.shuffle or isinstance(self.candidate.estimator.random_state, Integral)
+
     def problem(self, X, y, weight):
         """Rows of the table as this candidate sees them."""
         estimator = self.candidate.estimator
-        Y = np.ascontiguousarray(estimator._targets(y, self.fold.table.classes), dtype=X.dtype)
-        return LinearProblem(
-            X, Y, weight, self.loss, self.plan.penalty, k=self.k, fit_intercept=estimator.fit_intercept,
-            n_threads=effective_n_threads(estimator.n_jobs),
-        )  # fmt: skip
+        encoded = estimator._encode(X, y, self.fold.table.classes, weight, self.plan)
+        n_threads = effective_n_threads(estimator.n_jobs)
+        return estimator._problem(*encoded, self.loss, self.plan, self.k, n_threads)
 
 
 @dataclass
@@ -155,12 +175,14 @@ def _job(candidate, fold):
         loss, k = estimator._make_loss(classes, fold.y_train)
         plan = make_plan(estimator, loss, len(fold.train), fold.table.X.shape[1])
         weight = fold.weights(estimator)
+        effective_n_threads(estimator.n_jobs)  # there may be none
         job = Job(candidate, fold, plan, loss, k, weight)
         if weight is not None and not weight.any():
             return None
     except ValueError:
         return None
-    return job if plan.full and not plan.hidden else None
+    shareable = not is_sparse(fold.table.X) if plan.full else job.reproducible
+    return job if shareable and not plan.hidden else None
 
 
 def train(jobs):
@@ -173,6 +195,9 @@ def train(jobs):
         Jobs of one fold may come at several times, and those of several folds at once.
     """
     with blas_threads(1):  # the kernels' threads are our own
+        for of_fold in _grouped([job for job in jobs if not job.plan.full], lambda job: job.fold.number):
+            yield from _train_by_epochs(of_fold)
+        jobs = [job for job in jobs if job.plan.full]
         for of_kind in _by_data([job for job in jobs if job.quadratic and job.textbook]):
             yield from _train_quadratics(of_kind)
         for of_kind in _by_data([job for job in jobs if job.quadratic and not job.textbook]):
@@ -323,19 +348,58 @@ def _train_on_rows(jobs):
 def _descend(problem, plan, seconds=0.0, begin=None):
     """An ordinary descent; what it raises is its result."""
     start, monitor = perf_counter(), Monitor(max_iter=plan.max_iter)
-    theta = error = reason = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # one for all, by the search
-            theta, result, _ = minimise(problem, plan, monitor, theta=begin)
-        reason = result.reason
+            outcome = minimise(problem, plan, monitor, theta=begin)
     except Exception as raised:
-        error = raised
+        outcome = raised
+    return _trained(outcome, plan, monitor, seconds + perf_counter() - start)
+
+
+def _trained(outcome, plan, monitor, seconds=0.0):
+    """What `minimise` returned or raised, as what a search wants to know."""
+    theta = error = reason = None
+    if isinstance(outcome, Exception):
+        error = outcome
+    else:
+        theta, result, _ = outcome
+        reason = result.reason
     if reason == "interrupted":
         raise KeyboardInterrupt
     objective = monitor.curve[-1] if monitor.curve else np.nan
     unfinished = reason == "max_iter" and plan.tol is not None
-    return Trained(theta, error, monitor.n_iter, objective, seconds + perf_counter() - start, unfinished)
+    return Trained(theta, error, monitor.n_iter, objective, seconds, unfinished)
+
+
+def _train_by_epochs(jobs):
+    """Mini-batches of the rows of one fold, whatever the losses, penalties and rules."""
+    fold = jobs[0].fold
+    X, problems = take_rows(fold.table.X, fold.train), {}
+    X = X if is_sparse(X) else np.ascontiguousarray(X)
+
+    def problem_of(job):
+        key = repr((*job.kind_of_data, job.loss.kernel, job.loss.params, job.plan.normalise_weights))
+        if key not in problems:
+            problems[key] = SharedRows(job.problem(X, fold.y_train, job.weight))
+        return problems[key].with_penalty(job.plan.penalty)
+
+    for alike in _grouped(jobs, lambda job: repr(job.order)):
+        at_once = max(1, STATES // max(job.size_of_state for job in alike))
+        for first in range(0, len(alike), at_once):
+            some = alike[first : first + at_once]
+            yield from _timed(some, lambda jobs: _by_epochs(jobs, [problem_of(job) for job in jobs]))
+
+
+def _by_epochs(jobs, problems):
+    plans, estimator = [job.plan for job in jobs], jobs[0].candidate.estimator
+    monitors = [Monitor(max_iter=plan.max_iter) for plan in plans]
+    descents = [minimising(*each) for each in zip(problems, plans, monitors, strict=True)]
+    rng, n_threads = check_random_state(estimator.random_state), effective_n_threads(estimator.n_jobs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        outcomes = together(descents, problems, plans, rng, n_threads)
+    return [_trained(*each) for each in zip(outcomes, plans, monitors, strict=True)]
 
 
 def _candidates_of(problem, quadratics, numbers, jobs):

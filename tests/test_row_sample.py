@@ -1,5 +1,5 @@
-"""Hessians of some of the rows: close to that of all, with the rows that nothing else stands for, and no change of
-where a fit ends.
+"""Hessians of some of the rows: close to that of all, with the rows that nothing else stands for, and no
+change of where a fit ends.
 """
 
 import copy

@@ -1,18 +1,21 @@
 """Searches whose candidates train together score what scikit-learn's do with the same estimator."""
 
 import pickle
+import tracemalloc
 import warnings
 from functools import partial
+from threading import get_ident
 
 import numpy as np
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import CLASSIFICATION, REGRESSION
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, csr_matrix, issparse
 from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.metrics import make_scorer, mean_absolute_error, r2_score
 from sklearn.model_selection import (
@@ -31,6 +34,9 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from fastgd import DivergenceError, GDClassifier, GDGridSearchCV, GDRandomizedSearchCV, GDRegressor
 from fastgd import _candidates as candidates_module
 from fastgd import _fold_moments as fold_moments
+from fastgd import _shared_epochs as shared_epochs
+from fastgd._evaluation import Evaluation
+from fastgd._linear import LinearProblem
 from fastgd._search import _SharedTraining
 
 LOG_LINK = ("poisson", "gamma")
@@ -45,6 +51,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning"),
     pytest.mark.filterwarnings("ignore:One or more of the:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The scoring <function parameters:UserWarning"),
 ]
 
 
@@ -414,7 +421,7 @@ def test_splits_by_masks_and_from_the_end(data):
 
 def test_a_generator_of_splits_survives_the_fallback(data):
     splits = KFold(3).split(data.X)
-    model = GDClassifier(batch_size=16, random_state=0, **SHORT)
+    model = GDClassifier(early_stopping=True, random_state=0, **SHORT)
     search = GDGridSearchCV(model, {"alpha": [0.1, 1.0]}, cv=splits).fit(data.X, data.binary)
     assert search.n_splits_ == 3 and search.cv is splits
 
@@ -540,6 +547,289 @@ def test_verbose_search_says_what_it_does(data, capsys):
     printed = capsys.readouterr().out
     assert "Fitting 2 folds for each of 2 candidates, totalling 4 fits" in printed
     assert printed.count("END learning_rate=0.1; score=") == 2
+
+
+# ---- mini-batches: the very steps of a fit -----------------------------------------------------------
+
+
+HALVES = KFold(2)
+
+
+def parameters(estimator, X, y):
+    """A scorer that shows all that a fit has learned, to the bit."""
+    theta = np.column_stack([np.atleast_2d(estimator.coef_), estimator.intercept_])
+    return {f"theta{i}": float(value) for i, value in enumerate(theta.ravel())}
+
+
+def each_is_its_own_fit(model, grid, X, y, s=None, cv=HALVES):
+    """Parameters, iterations, objective and error of every candidate are those of a fit, bit for bit."""
+    weights = {} if s is None else {"sample_weight": s}
+    search = GDGridSearchCV(model, grid, cv=cv, scoring=parameters, refit=False).fit(X, y, **weights)
+    results = search.cv_results_
+    for f, (train, _) in enumerate(cv.split(X, y)):
+        for i, params in enumerate(results["params"]):
+            fit = clone(model).set_params(**params)
+            of_fit = {name: values[i] for name, values in results.items() if name.startswith(f"split{f}_")}
+            try:
+                fit.fit(X[train], y[train], **{name: weight[train] for name, weight in weights.items()})
+            except DivergenceError as error:
+                assert all(np.isnan(value) for value in of_fit.values())
+                if f == 0:
+                    assert results["divergence"][i] == str(error)
+                continue
+            expected = {f"split{f}_test_{name}": value for name, value in parameters(fit, X, y).items()}
+            expected |= {f"split{f}_n_iter": fit.n_iter_, f"split{f}_final_loss": fit.loss_curve_[-1]}
+            assert of_fit == expected, params
+    return search
+
+
+EPOCHS = {"max_iter": 6, "tol": 0.05, "n_iter_no_change": 1, "random_state": 0}
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"learning_rate": [1e-3, 0.03, 1e3], "batch_size": [1, 7, 1000]},
+        {"loss": [loss for loss in REGRESSION if loss not in LOG_LINK], "batch_size": [1, 16]},
+        {"penalty": PENALTIES, "alpha": [0.01, 1.0], "batch_size": [1, 16]},
+        {"penalty": PENALTIES, "average": [True, 20], "batch_size": [1, 16]},
+        {"solver": RULES, "penalty": ["l2", "l1"], "batch_size": [1, 16]},
+        {"solver": ["gd", "adam"], "clip_norm": [0.1], "batch_size": [16], "fit_intercept": [True, False]},
+        {"learning_rate": ["constant", "invscaling", "optimal", "adaptive"], "batch_size": [1, 16]},
+        {"learning_rate": ["pa1", "pa2"], "loss": ["epsilon_insensitive"], "batch_size": ["auto"]},
+        {"learning_rate": ["auto"], "solver": RULES, "alpha": [1e-3, 0.1], "batch_size": [1, 16]},
+        {"learning_rate": ["auto"], "loss": ["huber", "quantile"], "batch_size": [1, 16]},
+        {"preconditioner": ["diag"], "solver": ["gd", "momentum"], "batch_size": [16]},
+        {"random_state": [0, 1], "max_iter": [2, 5], "batch_size": [16], "tol": [None, 0.1]},
+        {"shuffle": [False], "random_state": [None, 3], "batch_size": [16]},
+    ],
+    ids=str,
+)
+def test_mini_batches_of_regressors_take_the_steps_of_their_own_fits(no_fallback, data, grid):
+    model = GDRegressor(learning_rate=0.02, **EPOCHS)
+    each_is_its_own_fit(model, grid, data.X, data.y)
+    each_is_its_own_fit(model, grid, data.X, data.Y, data.s)
+
+
+@pytest.mark.parametrize("learning_rate", [0.02, "auto"])
+def test_mini_batches_of_losses_with_a_log_link(no_fallback, data, learning_rate):
+    for loss, y in zip(LOG_LINK, (data.counts, data.positive), strict=True):
+        model = GDRegressor(loss=loss, learning_rate=learning_rate, **EPOCHS)
+        each_is_its_own_fit(model, {"batch_size": [1, 16], "alpha": [0.0, 0.1]}, data.X, y, data.s)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"loss": CLASSIFICATION, "batch_size": [1, 16]},
+        {"learning_rate": [0.03, 1e4], "penalty": PENALTIES, "alpha": [0.1], "batch_size": [1, 16]},
+        {"solver": RULES, "class_weight": [None, "balanced"], "batch_size": [16]},
+        {"average": [True, 20], "loss": ["log_loss", "hinge"]},
+        {"learning_rate": ["auto"], "loss": ["log_loss", "hinge"], "batch_size": [1, 16]},
+        {"loss": ["perceptron"], "learning_rate": ["auto"], "batch_size": ["auto"]},
+    ],
+    ids=str,
+)
+def test_mini_batches_of_classifiers_take_the_steps_of_their_own_fits(no_fallback, data, grid):
+    model = GDClassifier(learning_rate=0.02, **EPOCHS)
+    for y in (data.binary, data.three):
+        each_is_its_own_fit(model, grid, data.X, y)
+        each_is_its_own_fit(model, grid, data.X, y, data.s)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asarray,
+        np.asfortranarray,
+        csr_array,
+        lambda X: csr_array(np.where(np.abs(X) < 1, 0, X)),
+        lambda X: csr_matrix(np.where(np.abs(X) < 1, 0, X)),
+    ],
+)
+def test_mini_batches_of_every_layout_and_dtype(no_fallback, data, convert, dtype):
+    X = convert(data.X.astype(dtype))
+    (X.data if issparse(X) else X).flags.writeable = False
+    grid = [
+        {
+            "solver": ["gd", "adam"],
+            "penalty": ["l2", "l1"],
+            "batch_size": [1, 16],
+            "learning_rate": [0.01, 0.1],
+        },
+        {"average": [True], "batch_size": [1, 16], "alpha": [0.0, 0.1]},
+        {"learning_rate": ["auto"], "batch_size": [1, 16]},
+    ]
+    cv = ShuffleSplit(2, random_state=0)
+    each_is_its_own_fit(GDRegressor(**EPOCHS), grid, X, data.y, cv=cv)
+    each_is_its_own_fit(GDClassifier(**EPOCHS), grid, X, data.three, data.s, cv=cv)
+
+
+def test_mini_batches_score_as_in_scikit_learns_search(no_fallback, data):
+    grid = {"learning_rate": [1e-3, 0.03, 1e3], "batch_size": [1, 16], "alpha": [1e-3, 0.1]}
+    sparse = csr_matrix(np.where(np.abs(data.X) < 1, 0, data.X))
+    for X in (data.X, data.X.astype(np.float32), sparse):
+        tolerance = 1e-6 if X.dtype == np.float32 else 1e-12  # the scores themselves are float32 sums
+        for scoring in (None, "neg_mean_absolute_error"):
+            same(GDRegressor(**EPOCHS), grid, X, data.y, tolerance=tolerance, scoring=scoring)
+        for scoring in (None, "neg_log_loss"):
+            model = GDClassifier(**EPOCHS)
+            same(model, grid, X, data.three, {"sample_weight": data.s}, tolerance=tolerance, scoring=scoring)
+
+
+@pytest.mark.parametrize("cv", [TimeSeriesSplit(3), RepeatedKFold(n_splits=3, n_repeats=2, random_state=0)])
+def test_mini_batches_over_every_splitter(no_fallback, data, cv):
+    each_is_its_own_fit(GDRegressor(batch_size=8, **EPOCHS), {"learning_rate": RATES}, data.X, data.y, cv=cv)
+    model, resampled = GDRegressor(batch_size=8, **EPOCHS), bootstrap(150)
+    same(model, {"learning_rate": RATES}, data.X, data.y, cv=resampled, tolerance=1e-12)
+
+
+def test_mini_batches_in_a_pipeline(no_fallback, data):
+    grid = {"gdclassifier__learning_rate": RATES, "gdclassifier__batch_size": [1, 16]}
+    model = make_pipeline(StandardScaler(), GDClassifier(**EPOCHS))
+    same(model, grid, data.X, data.three, tolerance=1e-12)
+    words = np.array(["red blue", "green", "blue blue green", "red", "green red red"] * 30, dtype=object)
+    model = make_pipeline(TfidfVectorizer(), GDClassifier(**EPOCHS))
+    grid = {"gdclassifier__batch_size": [1, 16], "tfidfvectorizer__sublinear_tf": [True, False]}
+    same(model, grid, words, data.three, tolerance=1e-12)
+
+
+def test_full_batches_beside_mini_batches(no_fallback, data):
+    grid = [{"batch_size": [1, 16]}, {"batch_size": ["full"]}]
+    for learning_rate in (0.1, "auto"):
+        same(GDClassifier(learning_rate=learning_rate, **EPOCHS), grid, data.X, data.three)
+
+
+@pytest.fixture(scope="module")
+def larger():
+    """A table that is worth more than one thread."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6_000, 20))
+    return X, X[:, 0] + rng.normal(size=6_000)
+
+
+def test_number_of_threads_is_of_no_consequence_for_mini_batches(no_fallback, monkeypatch, larger):
+    X, y = larger
+    model = GDRegressor(**EPOCHS)
+    grid = [
+        {"batch_size": [1, 32], "solver": ["gd", "adam"], "learning_rate": [1e-3, 1e-2, 1e3]},
+        {"batch_size": [32], "learning_rate": ["auto"], "alpha": [1e-3, 0.1], "loss": ["huber", "quantile"]},
+    ]
+    results, threads = [], []
+    run_epoch = LinearProblem.run_epoch
+
+    def told(*args):
+        threads[-1].add(get_ident())
+        return run_epoch(*args)
+
+    monkeypatch.setattr(LinearProblem, "run_epoch", told)
+    for n_jobs in (1, 2, 5):
+        threads.append(set())
+        model.set_params(n_jobs=n_jobs)
+        results.append(each_numbers(GDGridSearchCV(model, grid, cv=3, refit=False).fit(X, y)))
+    assert threads[0] == {get_ident()} and not threads[0] & threads[1]
+    assert results[0] == results[1] == results[2]
+
+
+def each_numbers(search):
+    """All of `cv_results_` but the times, as text in which NaN equals itself."""
+    return {name: str(list(v)) for name, v in search.cv_results_.items() if "time" not in name}
+
+
+def test_an_order_of_rows_is_drawn_once_and_what_has_converged_is_not_carried_along(
+    no_fallback, monkeypatch, data
+):
+    orders, epochs = [], []
+    draw, run_epoch = shared_epochs.order_of_rows, shared_epochs.run_epoch
+    monkeypatch.setattr(shared_epochs, "order_of_rows", lambda *args: orders.append(args) or draw(*args))
+    monkeypatch.setattr(shared_epochs, "run_epoch", lambda *args: epochs.append(args) or run_epoch(*args))
+    grid = {"learning_rate": [1e-3, 1e-2, 0.1], "batch_size": [1, 16], "loss": ["huber", "squared_error"]}
+    model = GDRegressor(max_iter=50, tol=0.02, n_iter_no_change=1, random_state=0)
+    search = GDGridSearchCV(model, grid, cv=3, refit=False).fit(data.X, data.y)
+    n_iter = np.array([search.cv_results_[f"split{f}_n_iter"] for f in range(3)])
+    assert n_iter.min() < n_iter.max()
+    assert len(orders) == n_iter.max(axis=1).sum()
+    assert len(epochs) == n_iter.sum()
+
+
+def test_an_interrupt_ends_a_search_over_mini_batches(monkeypatch, data):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LinearProblem, "run_epoch", interrupted)
+    model = GDRegressor(batch_size=8, **EPOCHS)
+    with pytest.raises(KeyboardInterrupt):
+        GDGridSearchCV(model, {"learning_rate": RATES}, cv=3).fit(data.X, data.y)
+    with pytest.warns(UserWarning, match="interrupted after 0 iterations"):  # a fit keeps what it has
+        assert model.fit(data.X, data.y).stop_reason_ == "interrupted"
+
+
+def test_states_that_are_too_many_to_be_kept_take_turns(no_fallback, monkeypatch, data):
+    numbers = []
+    monkeypatch.setattr("fastgd._training.STATES", 100)  # of 7 weights, each with up to 6 numbers
+    monkeypatch.setattr(
+        "fastgd._training.together", lambda *args: numbers.append(len(args[0])) or together(*args)
+    )
+    together = shared_epochs.together
+    grid = {"learning_rate": [1e-3, 0.03, 1e3], "batch_size": [1, 16], "solver": ["gd", "adam"]}
+    each_is_its_own_fit(GDRegressor(**EPOCHS), grid, data.X, data.y)
+    assert numbers == 2 * [2, 2, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("convert", [np.ascontiguousarray, np.asfortranarray, csr_array])
+def test_mini_batches_hold_the_rows_of_a_fold_once(no_fallback, convert):
+    rng = np.random.default_rng(0)
+    X = convert(rng.normal(size=(5_000, 100)))
+    y = rng.normal(size=5_000)
+    grid = {"loss": ["squared_error", "huber"], "learning_rate": [1e-4, 1e-3], "alpha": [0.1, 0.2, 0.3, 0.4]}
+    model = GDRegressor(batch_size=1, max_iter=2, random_state=0)
+    search = GDGridSearchCV(model, grid, cv=KFold(4, shuffle=True, random_state=0), refit=False)
+    fold = 0.75 * X.size * (12 if issparse(X) else 8)
+    tracemalloc.start()
+    try:
+        search.fit(X, y)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    copies = 2 if convert is np.asfortranarray else 1  # rows taken from columns are then made contiguous
+    assert peak < (copies + 0.5) * fold
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"random_state": None},
+        {"random_state": np.random.RandomState(0)},
+        {"early_stopping": True},
+        {"verbose": 1},
+    ],
+    ids=str,
+)
+def test_mini_batches_whose_order_or_rows_are_their_own_are_by_themselves(monkeypatch, data, params):
+    alone = []
+    evaluate_alone = Evaluation._evaluate_alone
+    monkeypatch.setattr(
+        Evaluation, "_evaluate_alone",
+        lambda self, split, numbers: alone.extend(numbers) or evaluate_alone(self, split, numbers),
+    )  # fmt: skip
+    model = GDRegressor(batch_size=8, **EPOCHS | params)
+    shared = {"random_state": [0], "early_stopping": [False], "verbose": [0], "learning_rate": RATES}
+    GDGridSearchCV(model, [{"alpha": [0.1, 0.2]}, shared], cv=3).fit(data.X, data.y)
+    assert sorted(set(alone)) == [0, 1]
+
+
+def test_full_batches_of_sparse_rows_are_by_themselves(data):
+    X = csr_array(data.X)
+    for model, y in [(GDRegressor(**EPOCHS), data.y), (GDClassifier(**EPOCHS), data.three)]:
+        for grid in ({"alpha": [0.1, 1.0]}, {"learning_rate": RATES}):
+            same(model, grid, X, y)
+            same(model, grid | {"batch_size": ["full", 16]}, X, y)
+
+
+def test_no_threads_fail_where_they_are(data):
+    search = same(GDRegressor(solver="gd"), {"n_jobs": [0, 1, 2]}, data.X, data.y)
+    assert_array_equal(np.isnan(search.cv_results_["mean_test_score"]), [True, False, False])
 
 
 # ---- divergence ------------------------------------------------------------------------------------
@@ -771,7 +1061,7 @@ def test_what_cannot_be_shared_is_as_it_is_in_scikit_learn(data, model, grid):
 
 
 def test_fits_by_themselves_may_have_processes_of_their_own(data):
-    grid = [{"learning_rate": [0.1, 0.2]}, {"batch_size": [16, 32], "random_state": [0]}]
+    grid = [{"learning_rate": [0.1, 0.2]}, {"early_stopping": [True], "random_state": [0, 1]}]
     same(GDRegressor(solver="gd", **SHORT), grid, data.X, data.y, n_jobs=2)
 
 
