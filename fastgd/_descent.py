@@ -363,17 +363,17 @@ def _divergence(problem, plan, result):
     if at_rate and stable == stable:
         about = "" if problem.loss.kernel == "squared_error" else "about "
         message += f" The largest stable rate is {about}{stable:.6g}."
+    slower = "larger alpha" if plan.rate_from == "alpha" else f"smaller {plan.rate_from or 'learning_rate'}"
     if plan.hidden:
         message += (
-            f" It exploded in {problem.largest_layer(result.u)}. Set a smaller learning_rate, "
+            f" It exploded in {problem.largest_layer(result.u)}. Set a {slower}, "
             "clip_norm=1, or batch_norm=True, and scale X (sklearn.preprocessing.StandardScaler)."
         )
-    elif plan.auto_rate:
+    elif plan.rate_from is None:
         message += " Scale X (sklearn.preprocessing.StandardScaler) and look for outliers in X and y."
     else:
         message += (
-            ' Set a smaller learning_rate, or learning_rate="auto", or scale X '
-            "(sklearn.preprocessing.StandardScaler)."
+            f' Set a {slower}, or learning_rate="auto", or scale X (sklearn.preprocessing.StandardScaler).'
         )
     return DivergenceError(message)
 
@@ -386,13 +386,14 @@ def _warn_of_distance(problem, plan, result):
         if np.isfinite(gap) and value > 0:
             message += f" The objective is about {100 * gap / value:.3g} % above its minimum."
     remedy = "Increase max_iter"
-    if not plan.auto_rate:
+    if plan.rate_from:
         rate, stable = result.learning_rate, _stable_rate(problem, plan)
         if rate > stable:
             remedy = f"The learning rate {rate:.6g} is above the largest stable one, {stable:.6g}: lower it"
-        else:
+        elif plan.rate_from != "alpha":  # which is what is to be minimised
             known = f"; largest stable: {stable:.6g}" if stable == stable else ""
-            remedy += f", or the learning rate ({rate:.6g}{known})"
+            name = {"eta0": "eta0 (last rate "}.get(plan.rate_from, "the learning rate (")
+            remedy += f", or {name}{rate:.6g}{known})"
         remedy += ', or set learning_rate="auto"'
     warnings.warn(f"{message} {remedy}, or raise tol.", ConvergenceWarning, stacklevel=4)
 
