@@ -7,6 +7,7 @@ from functools import cache
 
 from ._compiled import linear
 
+MOST_THREADS = 1024  # far beyond what helps, and far below what OpenMP's stack of a team can bear
 _forked = False  # whether this process is the child of one that may have had OpenMP's threads
 
 
@@ -22,7 +23,9 @@ def effective_n_threads(n_jobs):
         return 1
     if n_jobs is None:
         return linear.max_threads()
-    return n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
+    if n_jobs < 0:
+        return max(1, (os.cpu_count() or 1) + 1 + n_jobs)
+    return min(n_jobs, MOST_THREADS)
 
 
 @cache

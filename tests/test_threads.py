@@ -5,9 +5,13 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from fastgd import GDClassifier
 from fastgd._threads import blas_threads
 
 FIT_IN_A_FORKED_PROCESS = """
@@ -44,6 +48,12 @@ def test_a_forked_process_fits_what_its_parent_fitted():
     finally:
         if process.poll() is None:
             os.killpg(process.pid, 9)  # its child with it
+
+
+def test_more_threads_than_any_machine_has_are_as_good_as_one():
+    X = csr_array(np.random.default_rng(0).standard_normal((30_000, 20)))
+    one, many = (GDClassifier(n_jobs=n).fit(X, X[:, [0]].toarray()[:, 0] > 0.3) for n in (1, 10**12))
+    assert_array_equal(one.coef_, many.coef_)
 
 
 def threads_of_blas():
