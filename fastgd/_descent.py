@@ -234,12 +234,12 @@ def _smooth(problem, plan, result, monitor, tol):
     affordable = problem.d < GRAM_LIMIT
     if plan.preconditioner == "gram":
         if loss.kernel == "squared_error":
-            newton(problem, Gram([problem.hessian_bound(1.0)]), result, monitor, tol=tol)
+            newton(problem, Gram([problem.hessian_bound(1.0)], problem.rounding), result, monitor, tol=tol)
         else:
             memory, refresh = 20 if momentum else 0, loss.kernel != "softmax_brier_score"
             bound = None  # of few columns, the local curvature costs less than a pass over the data
             if loss.curvature and (problem.d > 16 or loss.coupled):
-                bound = Gram([problem.hessian_bound(loss.curvature)])
+                bound = Gram([problem.hessian_bound(loss.curvature)], problem.rounding)
             variable_metric(problem, bound, result, monitor, tol=tol, memory=memory, refresh=refresh)
         return 1.0
     diag = plan.preconditioner == "diag"
@@ -297,7 +297,7 @@ def _rule_with_auto_rate(problem, plan, state, result, monitor):
     if plan.rule.limit is None:
         plan.schedule = Adaptive(0.1 * _size_of_step(problem, plan))
     elif plan.preconditioner == "gram":
-        metric = Gram([problem.hessian_bound(curvature)])
+        metric = Gram([problem.hessian_bound(curvature)], problem.rounding)
         plan.schedule = Constant(1.0) if problem.loss.curvature else Adaptive(0.3)
     else:
         rate = 1.0 / (problem.lipschitz(curvature, problem.d < GRAM_LIMIT) or 1.0)
@@ -324,7 +324,7 @@ def _accelerated_at_rate(problem, plan, result, monitor):
 
 def _rule_at_rate(problem, plan, state, result, monitor):
     if plan.preconditioner == "gram":
-        metric = Gram([problem.hessian_bound(typical_curvature(problem))])
+        metric = Gram([problem.hessian_bound(typical_curvature(problem))], problem.rounding)
         by_rule(problem, plan, state, result, monitor, tol=plan.tol, metric=metric)
     else:
         model = _in_gram_form(problem, plan, result)
@@ -404,6 +404,6 @@ def _distance(problem, result):
     objective = float(np.sum(value + problem.l1_value(result.u) - problem.floor))
     gap = result.gap
     if problem.d < GRAM_LIMIT and not problem.penalty.l1 and not np.isfinite(problem.loss.slope):
-        metric = Gram([problem.hessian_bound(typical_curvature(problem))])
+        metric = Gram([problem.hessian_bound(typical_curvature(problem))], problem.rounding)
         gap = float(np.sum(gradient * metric.solve(gradient))) / 2
     return objective, min(gap, objective)
