@@ -382,6 +382,17 @@ def test_what_rounds_off_float32_is_not_taken_for_a_slope(model, offset, spread)
     assert np.abs(single.coef_).max() < 2 * np.abs(double.coef_).max()
 
 
+@pytest.mark.parametrize("loss", ["log_loss", "brier_score"])
+def test_a_softmax_does_not_drift_where_its_loss_is_flat(loss):
+    for seed in range(8):  # one constant added to all intercepts changes no probability
+        rng = np.random.default_rng(seed)
+        X = (rng.normal(size=(150, 6)) + 0.3).astype(np.float32)
+        y = np.digitize(X @ rng.normal(size=6) / 2 + rng.logistic(size=150), [-0.7, 0.7])
+        model = GDClassifier(loss, alpha=0.01).fit(X, y)
+        assert abs(model.intercept_.mean()) < 2e-3
+        assert np.abs(model.coef_.mean(axis=0)).max() < 1e-6
+
+
 def test_newton_ends_where_float32_has_no_more_to_say():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 20))
