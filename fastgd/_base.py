@@ -169,6 +169,10 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         began = perf_counter()
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True is for fit: partial_fit holds no rows out. Set it to False."
+            )
         first = not hasattr(self, "_training")
         X, y = self._validate_X_y(X, y, reset=first)
         classes = self._find_classes(y, classes if first else self._seen_classes(classes))
@@ -188,6 +192,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         curve = [*getattr(self, "loss_curve_", []), objective]
         self._store(learned | self._classes_attribute(classes), plan, training["state"], step, curve)
         self.n_iter_, self.t_, self.stop_reason_ = 1, float(training["state"].t), "max_iter"
+        self.__dict__.pop("validation_scores_", None)  # of an earlier fit
         self._training = training
         if self.verbose:
             seconds = perf_counter() - began
@@ -323,7 +328,7 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"y_val has shape {y_val.shape}, y has shape {y.shape}.")
         self._find_classes(y_val, classes, "y_val")
         if sample_weight_val is not None:
-            sample_weight_val = _check_sample_weight(sample_weight_val, X_val)
+            sample_weight_val = _check_sample_weight(sample_weight_val, X_val, ensure_non_negative=True)
         return X_val, y_val, sample_weight_val
 
     def _split(self, X, y, weight):
@@ -345,23 +350,26 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         """Where to start, or None where nothing is given."""
         if not isinstance(problem, LinearProblem):
             return self._initial_network(problem.architecture, warm, coef_init, intercept_init)
+        names = "coef_init", "intercept_init"
         if warm and hasattr(self, "coef_"):
+            names = _names_of_start(coef_init, intercept_init, "coef_", "intercept_")
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self.intercept_ if intercept_init is None else intercept_init
         if coef_init is None and intercept_init is None:
             return None
         coef_init = coef_init.toarray() if issparse(coef_init) else coef_init
         theta = np.zeros((problem.k, problem.d + 1))
-        _take("coef_init", coef_init, theta[:, :-1])
-        _take("intercept_init", intercept_init, theta[:, -1])
+        _take(names[0], coef_init, theta[:, :-1])
+        _take(names[1], intercept_init, theta[:, -1])
         if not self.fit_intercept:
             theta[:, -1] = 0
         return theta
 
     def _initial_network(self, architecture, warm, coef_init, intercept_init):
         """Weights and intercepts of all layers from lists of arrays; what is not given is drawn."""
-        norms = []
+        norms, names = [], ("coef_init", "intercept_init")
         if warm and hasattr(self, "coefs_"):
+            names = _names_of_start(coef_init, intercept_init, "coefs_", "intercepts_")
             coef_init = self.coefs_ if coef_init is None else coef_init
             intercept_init = self.intercepts_ if intercept_init is None else intercept_init
             norms = getattr(self, "batch_norms_", norms)
@@ -374,8 +382,8 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
                 for part, value in zip(layer.norm, norm, strict=True):
                     _take("batch_norms_", value, part)
         for name, values, field in (
-            ("coef_init", coef_init, "coef"),
-            ("intercept_init", intercept_init, "intercept"),
+            (names[0], coef_init, "coef"),
+            (names[1], intercept_init, "intercept"),
         ):
             if values is None:
                 continue
@@ -480,6 +488,15 @@ class BaseGD(CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _names_of_start(coef_init, intercept_init, coef, intercept):
+    """What errors call the parameters of a warm start: the user's, or those of the last fit."""
+    last = "warm_start=True: the last fit's"
+    return (
+        "coef_init" if coef_init is not None else f"{last} {coef}",
+        "intercept_init" if intercept_init is not None else f"{last} {intercept}",
+    )
 
 
 def _take(name, value, part):
