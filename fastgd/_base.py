@@ -163,6 +163,10 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         began = perf_counter()
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True is for fit: partial_fit holds no rows out. Set it to False."
+            )
         first = not hasattr(self, "_training")
         X, y = self._validate_X_y(X, y, reset=first)
         classes = self._find_classes(y, classes if first else self._seen_classes(classes))
@@ -182,6 +186,7 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         curve = [*getattr(self, "loss_curve_", []), objective]
         self._store(learned | self._classes_attribute(classes), plan, step, curve)
         self.n_iter_, self.t_, self.stop_reason_ = 1, float(training["state"].t), "max_iter"
+        self.__dict__.pop("validation_scores_", None)  # of an earlier fit
         self._training = training
         if self.verbose:
             seconds = perf_counter() - began

@@ -225,13 +225,13 @@ def _smooth(problem, plan, result, monitor, tol):
     affordable = problem.d < GRAM_LIMIT
     if plan.preconditioner == "gram":
         if loss.kernel == "squared_error":
-            newton(problem, Gram([problem.hessian_bound(1.0)]), result, monitor, tol=tol)
+            newton(problem, Gram([problem.hessian_bound(1.0)], problem.rounding), result, monitor, tol=tol)
         else:
             memory, refresh = 20 if momentum else 0, loss.kernel != "softmax_brier_score"
             sample = RowSample.of(problem)
             bound = None  # of few columns, or few rows, the local curvature costs less than a pass
             if loss.curvature and (problem.d > 16 or loss.coupled) and sample is None:
-                bound = Gram([problem.hessian_bound(loss.curvature)])
+                bound = Gram([problem.hessian_bound(loss.curvature)], problem.rounding)
             variable_metric(
                 problem, bound, result, monitor, tol=tol, memory=memory, refresh=refresh, sample=sample
             )
@@ -294,7 +294,7 @@ def _rule_with_auto_rate(problem, plan, state, result, monitor):
     if plan.rule.limit is None:
         plan.schedule = Adaptive(0.1 * _size_of_step(problem, plan))
     elif plan.preconditioner == "gram":
-        metric = Gram([problem.hessian_bound(curvature)])
+        metric = Gram([problem.hessian_bound(curvature)], problem.rounding)
         plan.schedule = Constant(1.0) if problem.loss.curvature else Adaptive(0.3)
     else:
         rate = 1.0 / (problem.lipschitz(curvature, problem.d < GRAM_LIMIT) or 1.0)
@@ -321,7 +321,7 @@ def _accelerated_at_rate(problem, plan, result, monitor):
 
 def _rule_at_rate(problem, plan, state, result, monitor):
     if plan.preconditioner == "gram":
-        metric = Gram([problem.hessian_bound(typical_curvature(problem))])
+        metric = Gram([problem.hessian_bound(typical_curvature(problem))], problem.rounding)
         by_rule(problem, plan, state, result, monitor, tol=plan.tol, metric=metric)
     else:
         model = _in_gram_form(problem, plan, result)
@@ -360,17 +360,17 @@ def _divergence(problem, plan, result):
     if at_rate and stable == stable:
         about = "" if problem.loss.kernel == "squared_error" else "about "
         message += f" The largest stable rate is {about}{stable:.6g}."
+    slower = "larger alpha" if plan.rate_from == "alpha" else f"smaller {plan.rate_from or 'learning_rate'}"
     if plan.hidden:
         message += (
-            f" It exploded in {problem.largest_layer(result.u)}. Set a smaller learning_rate, "
+            f" It exploded in {problem.largest_layer(result.u)}. Set a {slower}, "
             "clip_norm=1, or batch_norm=True, and scale X (sklearn.preprocessing.StandardScaler)."
         )
-    elif plan.auto_rate:
+    elif plan.rate_from is None:
         message += " Scale X (sklearn.preprocessing.StandardScaler) and look for outliers in X and y."
     else:
         message += (
-            ' Set a smaller learning_rate, or learning_rate="auto", or scale X '
-            "(sklearn.preprocessing.StandardScaler)."
+            f' Set a {slower}, or learning_rate="auto", or scale X (sklearn.preprocessing.StandardScaler).'
         )
     return DivergenceError(message)
 
@@ -383,13 +383,14 @@ def _warn_of_distance(problem, plan, result):
         if np.isfinite(gap) and value > 0:
             message += f" The objective is about {100 * gap / value:.3g} % above its minimum."
     remedy = "Increase max_iter"
-    if not plan.auto_rate:
+    if plan.rate_from:
         rate, stable = result.learning_rate, _stable_rate(problem, plan)
         if rate > stable:
             remedy = f"The learning rate {rate:.6g} is above the largest stable one, {stable:.6g}: lower it"
-        else:
+        elif plan.rate_from != "alpha":  # which is what is to be minimised
             known = f"; largest stable: {stable:.6g}" if stable == stable else ""
-            remedy += f", or the learning rate ({rate:.6g}{known})"
+            name = {"eta0": "eta0 (last rate "}.get(plan.rate_from, "the learning rate (")
+            remedy += f", or {name}{rate:.6g}{known})"
         remedy += ', or set learning_rate="auto"'
     warnings.warn(f"{message} {remedy}, or raise tol.", ConvergenceWarning, stacklevel=5)
 
@@ -400,6 +401,6 @@ def _distance(problem, result):
     objective = float(np.sum(value + problem.l1_value(result.u) - problem.floor))
     gap = result.gap
     if problem.d < GRAM_LIMIT and not problem.penalty.l1 and not np.isfinite(problem.loss.slope):
-        metric = Gram([problem.hessian_bound(typical_curvature(problem))])
+        metric = Gram([problem.hessian_bound(typical_curvature(problem))], problem.rounding)
         gap = float(np.sum(gradient * metric.solve(gradient))) / 2
     return objective, min(gap, objective)

@@ -6,7 +6,6 @@ metric.
 """
 
 import copy
-import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +24,6 @@ from ._threads import effective_n_threads, one_blas_thread
 
 BUCKETS = 1024  # of the summary of a target
 SAMPLE = 1024  # rows that tell roughly where the mean of a column is
-_BLAS = threading.Lock()  # how many threads BLAS has is one number per process
 
 
 # ------------------------------------------------------------------------------------------------
@@ -292,7 +290,7 @@ class Recipe:
 
 
 def _n_threads(n_jobs):
-    return get_worker().state.nthreads if n_jobs is None else effective_n_threads(n_jobs)
+    return effective_n_threads(get_worker().state.nthreads if n_jobs is None else n_jobs)
 
 
 def _sum_over_chunks(parameters, _, Xs, all_targets, n_jobs):
@@ -311,14 +309,14 @@ def _column_moments(problem):
 
 
 def _hessian_bound(problem, curvature):
-    with _BLAS, one_blas_thread(problem.X.size * problem.d):
+    with one_blas_thread(problem.X.size * problem.d):
         return (problem.hessian_bound(curvature) * problem.total_weight,)
 
 
 def _local_hessians(problem, theta):
     curvature = problem.empty_curvature()
     problem.loss_sums(theta, curvature)
-    with _BLAS, one_blas_thread(problem.X.size * problem.d):
+    with one_blas_thread(problem.X.size * problem.d):
         return tuple(H * problem.total_weight for H in problem.local_hessians(curvature))
 
 
@@ -334,7 +332,7 @@ def _moments_of_all(problem):
     weight = problem.weight
     s = np.ones(len(X)) if weight is None else weight.astype(np.float64)
     about = X[:: max(1, len(X) // SAMPLE)].mean(axis=0, dtype=np.float64)  # near the mean is near enough
-    with _BLAS, one_blas_thread(X.size * d):
+    with one_blas_thread(X.size * d):
         A = linear.weighted_gram(X, s, about, problem.n_threads)
     n, away = A[-1, -1], A[-1, :-1] / A[-1, -1]
     constant = np.zeros((problem.k, d + 1))

@@ -62,6 +62,8 @@ class Settings:
         elif not callable(rate):
             _check_rate(rate, "learning_rate")
         _check_rate(self.eta0, "eta0")
+        if not (isinstance(self.power_t, Real) and 0 <= self.power_t < np.inf):
+            raise ValueError(f"power_t must be a number, 0 or larger; got {self.power_t!r}.")
 
     @property
     def auto(self):

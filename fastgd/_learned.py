@@ -58,15 +58,17 @@ def initial_theta(estimator, problem, warm, coef_init, intercept_init):
     """Where to start: as given, else, if warm, as learned; None where there is neither."""
     if not isinstance(problem, LinearProblem):
         return _initial_network(estimator, problem.architecture, warm, coef_init, intercept_init)
+    names = "coef_init", "intercept_init"
     if warm and hasattr(estimator, "coef_"):
+        names = _names_of_start(coef_init, intercept_init, "coef_", "intercept_")
         coef_init = estimator.coef_ if coef_init is None else coef_init
         intercept_init = estimator.intercept_ if intercept_init is None else intercept_init
     if coef_init is None and intercept_init is None:
         return None
     coef_init = coef_init.toarray() if issparse(coef_init) else coef_init
     theta = np.zeros((problem.k, problem.d + 1))
-    _take("coef_init", coef_init, theta[:, :-1])
-    _take("intercept_init", intercept_init, theta[:, -1])
+    _take(names[0], coef_init, theta[:, :-1])
+    _take(names[1], intercept_init, theta[:, -1])
     if not estimator.fit_intercept:
         theta[:, -1] = 0
     return theta
@@ -74,8 +76,9 @@ def initial_theta(estimator, problem, warm, coef_init, intercept_init):
 
 def _initial_network(estimator, architecture, warm, coef_init, intercept_init):
     """Weights and intercepts of all layers from lists of arrays; what is not given is drawn."""
-    norms = []
+    norms, names = [], ("coef_init", "intercept_init")
     if warm and hasattr(estimator, "coefs_"):
+        names = _names_of_start(coef_init, intercept_init, "coefs_", "intercepts_")
         coef_init = estimator.coefs_ if coef_init is None else coef_init
         intercept_init = estimator.intercepts_ if intercept_init is None else intercept_init
         norms = getattr(estimator, "batch_norms_", norms)
@@ -87,12 +90,21 @@ def _initial_network(estimator, architecture, warm, coef_init, intercept_init):
         for layer, norm in zip(layers[:-1], norms, strict=False):
             for part, value in zip(layer.norm, norm, strict=True):
                 _take("batch_norms_", value, part)
-    _take_layers("coef_init", coef_init, [layer.coef for layer in layers])
-    _take_layers("intercept_init", intercept_init, [layer.intercept for layer in layers])
+    _take_layers(names[0], coef_init, [layer.coef for layer in layers])
+    _take_layers(names[1], intercept_init, [layer.intercept for layer in layers])
     if not estimator.fit_intercept:
         for layer in layers:
             layer.intercept[...] = 0
     return theta
+
+
+def _names_of_start(coef_init, intercept_init, coef, intercept):
+    """What errors call the parameters of a warm start: the user's, or those of the last fit."""
+    last = "warm_start=True: the last fit's"
+    return (
+        "coef_init" if coef_init is not None else f"{last} {coef}",
+        "intercept_init" if intercept_init is not None else f"{last} {intercept}",
+    )
 
 
 def _take_layers(name, values, parts):

@@ -14,7 +14,7 @@ from ._compiled import epochs, linear
 from ._coordinates import Coordinates, column_means_and_variances
 from ._epochs import shuffled_epoch
 from ._losses import regression_loss
-from ._metrics import largest_eigenvalue
+from ._metrics import Gram, largest_eigenvalue
 from ._penalties import Penalty, soft_threshold
 from ._sparse import is_sparse
 
@@ -103,6 +103,8 @@ class LinearProblem:
         """Mean loss per group, and its gradient (k, d + 1)."""
         total, gradient = self.loss_sums(theta, curvature)
         gradient /= self.total_weight
+        if self.loss.coupled:  # a row's slopes sum to zero; a metric would blow up what rounding leaves of it
+            gradient -= gradient.mean(axis=0)
         return total[: self.n_groups] / self.total_weight, gradient
 
     def l1_thresholds(self):
@@ -175,6 +177,16 @@ class LinearProblem:
     def _add_ridge(self, A):
         A.reshape(-1)[:: len(A) + 1] += self._ridge()
         return A
+
+    @property
+    def rounding(self):
+        """What a metric needs on its unit diagonal, so as not to blow up what gradients are rounded by.
+
+        Entries of float32 are known to 6e-8, and less where a column lies far from zero; a direction in which
+        the data have less than that to say would be made up of rounding.
+        """
+        offset = 0.0 if self.coordinates.identity else float(np.abs(self.coordinates.offsets).max())
+        return max(Gram.RIDGE, float(np.finfo(self.X.dtype).eps) * (16 + offset))
 
     def hessian_bound(self, curvature):
         """curvature * X^T X / m + l2: at least the Hessian everywhere if the loss's is below."""

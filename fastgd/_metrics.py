@@ -39,6 +39,8 @@ class Gram:
     matrices : list of ndarrays of shape (p, p)
         One for all outputs, one per output, or one of size k p over all outputs at once; diagonals of
         size one by the choice of coordinates.
+    ridge : float
+        Added to the diagonals, relative to their largest entry.
     """
 
     # Relative to unit diagonals: far below what the data say, far above what Cholesky rounds off.
@@ -47,13 +49,13 @@ class Gram:
     certified = True
     lipschitz = 1.0  # P itself is the bound
 
-    def __init__(self, matrices):
-        self.matrices = matrices
+    def __init__(self, matrices, ridge=RIDGE):
+        self.matrices, self.ridge = matrices, ridge
         self.factors = [self._factor(P) for P in matrices]
 
     def _factor(self, P):
         scale = max(float(P.diagonal().max()), TINY)
-        ridge = self.RIDGE * scale
+        ridge = self.ridge * scale
         while True:
             damped = P.copy()
             damped.reshape(-1)[:: len(P) + 1] += ridge
@@ -74,7 +76,7 @@ class Gram:
         return times(self.matrices, step)
 
     def tightened(self, factor):
-        return Gram([P * factor for P in self.matrices])
+        return Gram([P * factor for P in self.matrices], self.ridge)
 
 
 def times(matrices, u):

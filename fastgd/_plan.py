@@ -42,6 +42,7 @@ class Plan:
     in_row_space: bool = False  # far more columns than rows
     passive_aggressive: int = 0
     slope_bound: float = 0.0  # of a row's loss over its step; 0 for none
+    rate_from: str | None = None  # parameter of the user's that the steps follow from; None: there is none
     hidden: tuple = ()  # units of hidden layers
 
     @property
@@ -89,14 +90,15 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
     solver = est.solver
     if solver == "auto":
         solver = "adam" if hidden else "nesterov" if full and not decaying else "gd"
-    accelerate = full and solver == "nesterov" and (auto_rate or est.solver == "auto")
-    schedule = None
+    accelerate = full and solver == "nesterov" and (auto_rate or est.solver == "auto" and not est.clip_norm)
+    schedule = rate_from = None
     if perceptron and auto_rate and not full:
         auto_rate, schedule = False, Constant(1.0)  # Rosenblatt's rule has no rate to tune
     elif not auto_rate:
         schedule = make_schedule(
             rate, eta0=est.eta0, power_t=est.power_t, alpha=est.alpha, slope_at=_slope_at(loss)
         )
+        rate_from = {"optimal": "alpha"}.get(rate, "eta0") if isinstance(rate, str) else "learning_rate"
     preconditioner = est.preconditioner
     if preconditioner == "auto":
         automatic = auto_rate and not hidden
@@ -131,6 +133,7 @@ def make_plan(est, loss, n_samples, n_features, *, streaming=False):
         in_row_space=preconditioner == "gram" and auto_rate and n_samples < GRAM_LIMIT <= n_features,
         passive_aggressive=passive_aggressive,
         hidden=hidden,
+        rate_from=rate_from,
     )
 
 

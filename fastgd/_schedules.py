@@ -16,7 +16,7 @@ class Constant:
     smallest = None  # a plateau of the objective ends the fit
 
     def __init__(self, eta0):
-        self.eta = eta0
+        self.eta = float(eta0)  # an int would make integers of the steps
 
     def steps(self, t, order, batch_size):
         return np.full(_n_batches(order, batch_size), self.eta)
@@ -100,7 +100,7 @@ def _n_batches(order, batch_size):
 def make_schedule(learning_rate, *, eta0, power_t, alpha, slope_at):
     """The schedule of an explicit learning_rate: a number or a name."""
     if not isinstance(learning_rate, str):
-        return Constant(float(learning_rate))
+        return Constant(learning_rate)
     return {
         "constant": lambda: Constant(eta0),
         "invscaling": lambda: InverseScaling(eta0, power_t),

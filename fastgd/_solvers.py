@@ -20,6 +20,7 @@ from ._metrics import Diagonal, Gram
 from ._monitor import Silent
 from ._quadratic import QuadraticModel
 
+STALLED = 3  # steps of Newton's method that lowered nothing, after which there is nothing to refine
 SMALL = 20_000  # entries of X below which Python costs more than arithmetic
 
 
@@ -59,11 +60,15 @@ def tolerances(problem, start, tol):
 def newton(problem, hessian, result, monitor, *, tol):
     """u <- u - P^-1 grad F(u), P being the Hessian: one step, and others that refine what it rounds off."""
     u, start = result.u, None
+    lowest, best, waited = np.inf, u, 0
     while monitor.proceed():
         value, gradient = problem.value_and_grad(u)
         if not np.isfinite(value).all():
             raise DivergenceError
         start = value if start is None else start
+        waited = 0 if value.sum() < lowest else waited + 1
+        if not waited:
+            lowest, best = value.sum(), u
         step = hessian.solve(gradient)
         gap = problem.inner(gradient, step)[:, 0] / 2
         u = u - step
@@ -71,6 +76,8 @@ def newton(problem, hessian, result, monitor, *, tol):
         reason = monitor.report(value.sum(), lambda: problem.coordinates.to_theta(u))  # noqa: B023
         if not reason and tol is not None and (gap <= target_gap(problem, value, start, tol)).all():
             reason = "converged"
+        if not reason and tol is not None and waited == STALLED:  # rounding is all that is left
+            result.u, reason = best, "converged"
         if reason:
             result.reason = reason
             return
@@ -188,7 +195,8 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         if metric is None:
             base = _base_of_damping(problem, H, sample) if base is None else base
             rows = H if sample is None else sample.of_curvature(H)
-            metric = Gram([_damped(P, damping * base) for P in problem.local_hessians(rows)])
+            hessians = [_damped(P, damping * base) for P in problem.local_hessians(rows)]
+            metric = Gram(hessians, problem.rounding)
             if sample is not None:
                 sample.grow()
             pairs, scaled, fresh, trusted, age = [], None, True, True, 0

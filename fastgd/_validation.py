@@ -58,7 +58,7 @@ class ValidationMixin:
             raise ValueError(f"y_val has shape {y_val.shape}, y has shape {y.shape}.")
         self._find_classes(y_val, classes, "y_val")
         if sample_weight_val is not None:
-            sample_weight_val = _check_sample_weight(sample_weight_val, X_val)
+            sample_weight_val = _check_sample_weight(sample_weight_val, X_val, ensure_non_negative=True)
         return X_val, y_val, sample_weight_val
 
     def _split(self, X, y, weight):

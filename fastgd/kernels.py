@@ -24,7 +24,7 @@ from ._dense_kernels import (
     tanh_backward,
     tanh_forward,
 )
-from ._losses import MARGIN, REGRESSION, Loss, classification_loss, regression_loss
+from ._losses import COUPLED, MARGIN, REGRESSION, Loss, classification_loss, regression_loss
 from ._threads import effective_n_threads
 
 __all__ = [
@@ -114,7 +114,8 @@ def loss_gradient(X, y, w, loss="squared_error", sample_weight=None, *, epsilon=
     Raises
     ------
     ValueError
-        For an unknown loss, or shapes that do not fit together.
+        For an unknown loss, shapes that do not fit together, labels that the loss does not know, or weights
+        that sum to zero.
 
     Examples
     --------
@@ -125,34 +126,46 @@ def loss_gradient(X, y, w, loss="squared_error", sample_weight=None, *, epsilon=
     >>> loss, gradient
     (0.5, array([-2., -3.]))
     """
-    coupled = np.ndim(w) == 2 and np.ndim(y) == 1 and loss in ("log_loss", "brier_score")
+    coupled = np.ndim(w) == 2 and np.shape(w)[1] > 1 and np.ndim(y) == 1 and loss in COUPLED
     X, Y, w, theta = _arrays(X, y, w, labels=coupled)
-    loss = _find_loss(loss, len(theta) if coupled else 2, epsilon, quantile)
-    weight = None
+    loss = _find_loss(loss, coupled, epsilon, quantile)
+    if loss.target == "margin" and not (np.abs(Y) == 1).all():
+        raise ValueError(f"y must be -1 or 1 with the loss {loss.name!r}.")
+    weight, n = None, len(X)
     if sample_weight is not None:
-        weight = np.ascontiguousarray(sample_weight, dtype=X.dtype)
+        weight = np.ascontiguousarray(_real(sample_weight, "sample_weight"), dtype=X.dtype)
         if weight.shape != (len(X),):
             raise ValueError(f"sample_weight has shape {weight.shape}, expected ({len(X)},).")
+        n = weight.sum(dtype=np.float64)
+        if n == 0:
+            raise ValueError("sample_weight sums to zero: there is nothing to take the mean of.")
     total, gradient = linear.Pass(X, len(theta)).run(
         X, Y, weight, theta, loss.id, loss.array, effective_n_threads(None)
     )
-    n = len(X) if weight is None else weight.sum(dtype=np.float64)
     value = total[0] if loss.coupled else total.sum()
     gradient = (gradient[:, :-1] / n).T.reshape(w.shape).astype(X.dtype)
     return float(value / n), _into(out, gradient, "w")
 
 
-def _find_loss(name, n_classes, epsilon, quantile) -> Loss:
+def _find_loss(name, coupled, epsilon, quantile) -> Loss:
     if name in REGRESSION:
         return regression_loss(name, epsilon, quantile)
     if name in MARGIN:
-        return classification_loss(name, max(n_classes, 3) if n_classes > 2 else 2, epsilon)
+        return classification_loss(name, 3 if coupled else 2, epsilon)
     raise ValueError(f"Unknown loss {name!r}; known are {', '.join(LOSSES)}.")
+
+
+def _real(values, name):
+    """As an array; the imaginary parts of complex numbers are not dropped in silence."""
+    array = np.asarray(values)
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} has dtype {array.dtype}, expected real numbers.")
+    return array
 
 
 def _arrays(X, y, w, labels=False):
     """X as it is where possible, Y (k, m), w, and theta (k, d + 1) in double with a zero intercept."""
-    X = np.asarray(X)
+    X, y, w = _real(X, "X"), _real(y, "y"), _real(w, "w")
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     if X.ndim != 2 or 0 in X.shape:
@@ -177,7 +190,9 @@ def _arrays(X, y, w, labels=False):
 def _into(out, result, name):
     if out is None:
         return result
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an ndarray or None, got {type(out).__name__}.")
     if out.shape != result.shape:
         raise ValueError(f"out has shape {out.shape}, expected that of {name}, {result.shape}.")
-    out[...] = result
+    np.copyto(out, result)  # which refuses to make integers of them
     return out

@@ -106,6 +106,40 @@ def test_a_rate_just_above_the_stable_one_is_not_to_be_raised_further(data):
         model.set_params(learning_rate=0.999 * stable).fit(data.X, data.y)
 
 
+@pytest.mark.parametrize(
+    "remedy, params",
+    [
+        ("Set a smaller learning_rate, or", {"learning_rate": 1e3}),
+        ("Set a smaller eta0, or", {"learning_rate": "invscaling", "eta0": 1e3}),
+        ("Set a smaller eta0, or", {"learning_rate": "constant", "eta0": 1e3, "batch_size": 1}),
+        ("Set a larger alpha, or", {"learning_rate": "optimal"}),
+        ("Set a smaller eta0, clip", {"learning_rate": "constant", "eta0": 1e3, "hidden_layer_sizes": (4,)}),
+    ],
+)
+def test_divergence_names_the_parameter_that_the_rate_came_from(data, remedy, params):
+    with pytest.raises(DivergenceError, match=remedy):
+        GDRegressor(random_state=0, **{"activation": "relu", "solver": "gd"} | params).fit(data.X, data.y)
+
+
+@pytest.mark.parametrize(
+    "remedy, params",
+    [
+        (r"max_iter, or the learning rate \(0.001; largest", {"learning_rate": 0.001}),
+        (r"max_iter, or eta0 \(last rate 0.001; largest", {"learning_rate": "constant", "eta0": 0.001}),
+        (
+            r"max_iter, or eta0 \(last rate 5e-05\), or set",
+            {"learning_rate": "invscaling", "batch_size": 150},
+        ),
+        ("Increase max_iter, or set learning_rate", {"learning_rate": "optimal", "alpha": 10}),
+        ("Increase max_iter, or raise tol", {"loss": "perceptron", "penalty": None}),
+    ],
+)
+def test_an_unfinished_fit_names_the_parameter_that_the_rate_came_from(data, remedy, params):
+    given = {"max_iter": 2, "power_t": 1.0, "eta0": 1e-4, "tol": 1e-9} | params
+    with pytest.warns(ConvergenceWarning, match=remedy):
+        GDClassifier(**given).fit(data.X, data.binary)
+
+
 @pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
 def test_a_descent_that_overflows_at_its_start_names_no_rate(data, penalty):
     with pytest.raises(DivergenceError, match="outliers") as caught:

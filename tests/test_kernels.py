@@ -70,8 +70,9 @@ def test_loss_gradient_is_its_numpy_twin(loss, weighted, k, dtype):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("loss", SOFTMAX)
-def test_softmax_gradient_is_its_numpy_twin(loss, dtype):
-    X, y, w, s = make(k=3, dtype=dtype)
+@pytest.mark.parametrize("k", [2, 3])
+def test_softmax_gradient_is_its_numpy_twin(k, loss, dtype):
+    X, y, w, s = make(k=k, dtype=dtype)
     codes = np.argmax(y, axis=1)
     rows, slope = softmax_loss(loss, codes, X.astype(float) @ w)
     twin = np.average(rows, weights=s), X.T @ (slope * s[:, None]) / s.sum()
@@ -278,6 +279,35 @@ def test_arguments_that_mean_nothing_are_refused():
         gradient_descent(X, y, w, 0.1, -1)
     with pytest.raises((TypeError, ValueError)):
         loss_gradient(np.full(X.shape, "a"), y, w)
+
+
+@pytest.mark.parametrize(
+    "message, change",
+    [
+        ("X has dtype complex128", {"X": 1j * np.ones((4, 2))}),
+        ("y has dtype complex128", {"y": 1j * np.ones(4)}),
+        ("w has dtype complex64", {"w": np.ones(2, np.complex64)}),
+        ("sample_weight has dtype complex128", {"sample_weight": 1j * np.ones(4)}),
+        ("sums to zero", {"sample_weight": np.zeros(4)}),
+        ("must be -1 or 1", {"y": [0, 1, 1, 0], "loss": "log_loss"}),
+        ("must be -1 or 1", {"y": np.ones((4, 2)) * [1, 0], "w": np.ones((2, 2)), "loss": "hinge"}),
+        ("class indices in 0 .. 1", {"y": [0, 1, 2, 0], "w": np.ones((2, 2)), "loss": "brier_score"}),
+        ("Shapes do not fit", {"y": [0, 0, 0, 0], "w": np.ones((2, 1)), "loss": "log_loss"}),
+    ],
+)
+def test_numbers_that_would_be_misread_are_refused(message, change):
+    with pytest.raises(ValueError, match=message):
+        loss_gradient(**{"X": np.ones((4, 2)), "y": np.ones(4), "w": np.ones(2)} | change)
+
+
+@pytest.mark.parametrize("out", [np.zeros(2, int), [0.0, 0.0]], ids=["integers", "list"])
+@pytest.mark.parametrize(
+    "kernel", [loss_gradient, lambda *args, out: gradient_descent(*args, 0.1, 5, out=out)]
+)
+def test_out_must_be_able_to_hold_the_result(kernel, out):
+    with pytest.raises(TypeError, match="cast|ndarray"):
+        kernel(np.ones((4, 2)), np.ones(4), np.zeros(2), out=out)
+    assert list(out) == [0, 0]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

@@ -540,6 +540,8 @@ def test_start_at_the_minimum_takes_no_step():
         ({"learning_rate": lambda k: 2.0 - k}, ValueError, r"learning_rate\(2\)"),
         ({"momentum": 1.0, "solver": "momentum"}, ValueError, "momentum"),
         ({"beta_2": -0.1}, ValueError, "beta_2"),
+        ({"learning_rate": "invscaling", "power_t": np.nan}, ValueError, "power_t"),
+        ({"learning_rate": "invscaling", "power_t": -1}, ValueError, "power_t"),
         ({"max_iter": -1}, ValueError, "max_iter"),
         ({"max_iter": 1.5}, ValueError, "max_iter"),
         ({"tol": np.nan}, ValueError, "tol"),

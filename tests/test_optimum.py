@@ -365,6 +365,45 @@ def test_targets_of_any_size_and_offset(loss):
         assert_optimal(model, X, target, best_of(model, X, target))
 
 
+@pytest.mark.parametrize("offset, spread", [(0.0, 1.0), (10.0, 1.0), (1000.0, 1.0), (10.0, 1e-2)])
+@pytest.mark.parametrize("model", [GDRegressor(), GDRegressor("huber"), GDClassifier()], ids=repr)
+def test_what_rounds_off_float32_is_not_taken_for_a_slope(model, offset, spread):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 70)) * rng.choice([1, spread], 70) + rng.choice([0, offset], 70)
+    z = (X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=70)
+    y = z if isinstance(model, GDRegressor) else (z + rng.normal(size=60) > 0).astype(int)
+    X = X.astype(np.float32)
+    model = clone(model).set_params(penalty=None)  # ten directions in which the data say nothing
+    double = clone(model).fit(X.astype(float), y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        single = model.fit(X, y)
+    of_nothing = np.abs(y - np.median(y)).mean() if isinstance(model, GDRegressor) else 0.5
+    assert objective(single, X, y) < 1e-4 * of_nothing
+    assert np.abs(single.coef_).max() < 2 * np.abs(double.coef_).max()
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "brier_score"])
+def test_a_softmax_does_not_drift_where_its_loss_is_flat(loss):
+    for seed in range(8):  # one constant added to all intercepts changes no probability
+        rng = np.random.default_rng(seed)
+        X = (rng.normal(size=(150, 6)) + 0.3).astype(np.float32)
+        y = np.digitize(X @ rng.normal(size=6) / 2 + rng.logistic(size=150), [-0.7, 0.7])
+        model = GDClassifier(loss, alpha=0.01).fit(X, y)
+        assert abs(model.intercept_.mean()) < 2e-3
+        assert np.abs(model.coef_.mean(axis=0)).max() < 1e-6
+
+
+def test_newton_ends_where_float32_has_no_more_to_say():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    y = 2 * X @ rng.normal(size=20) + 0.1 * rng.normal(size=200) + 50
+    X = (X + rng.choice([0, 1000], 20)).astype(np.float32)
+    model = GDRegressor(penalty=None).fit(X, y)
+    assert model.stop_reason_ == "converged" and model.n_iter_ < 20
+    assert objective(model, X, y) < 1.001 * objective(GDRegressor(penalty=None).fit(X.astype(float), y), X, y)
+
+
 @hard_data
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss", "absolute_error"])
 def test_float32_reaches_the_optimum_to_its_precision(columns, loss):

@@ -233,3 +233,10 @@ def test_l1_takes_the_cumulative_steps_of_sgd(data, loss, schedule, penalty):
     ours, theirs = fit_both(Ours, Theirs, data.X, y, **params)
     assert objective(ours, data.X, y) <= objective(theirs, data.X, y) * (1 + 1e-7)
     assert_same_model(ours, theirs)
+
+
+@pytest.mark.parametrize("eta0", [1, np.float32(0.5)], ids=repr)
+@pytest.mark.parametrize("learning_rate", ["constant", "adaptive", "invscaling"])
+def test_the_first_rate_may_be_any_number(data, learning_rate, eta0):
+    params = {"loss": "perceptron", "penalty": None, "learning_rate": learning_rate, "eta0": eta0}
+    assert_same_model(*fit_both(GDClassifier, SGDClassifier, data.X, data.binary, **params))

@@ -240,3 +240,29 @@ def test_a_warm_start_at_the_end_is_no_divergence():
     model = GDRegressor(hidden_layer_sizes=(5,), alpha=0, random_state=0, warm_start=True, max_iter=30)
     target = model.fit(X, y).predict(X)
     assert_allclose(model.fit(X, target).predict(X), target, atol=0.5)
+
+
+@pytest.mark.parametrize("hidden, name", [((), "coef_"), ((3,), "coefs_")])
+def test_a_warm_start_that_does_not_fit_names_what_it_begins_at(data, hidden, name):
+    model = GDClassifier(hidden_layer_sizes=hidden, warm_start=True, max_iter=2, tol=None, random_state=0)
+    model.fit(data.X, data.binary)
+    with pytest.raises(ValueError, match=f"warm_start=True: the last fit's {name}.* has shape"):
+        model.fit(data.X, data.three)
+    model.fit(data.X, data.binary)  # as it was
+    with pytest.raises(ValueError, match="^coef_init"):
+        model.fit(data.X, data.binary, coef_init=np.zeros((1, 1)))
+
+
+def test_partial_fit_neither_stops_early_nor_keeps_the_scores_of_a_fit(data):
+    model = GDRegressor(early_stopping=True, random_state=0).fit(data.X, data.y)
+    with pytest.raises(ValueError, match="early_stopping"):
+        model.partial_fit(data.X, data.y)
+    assert len(model.validation_scores_) == model.n_iter_
+    assert not hasattr(
+        model.set_params(early_stopping=False).partial_fit(data.X, data.y), "validation_scores_"
+    )
+
+
+def test_weights_of_validation_rows_are_not_negative_either(data):
+    with pytest.raises(ValueError, match="[Nn]egative"):
+        GDRegressor().fit(data.X, data.y, X_val=data.X, y_val=data.y, sample_weight_val=-data.s)

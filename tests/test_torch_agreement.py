@@ -192,3 +192,12 @@ def test_loss_gradient_is_that_of_autograd(data, loss):
     value, gradient = kernels.loss_gradient(X, y, w, loss, data.s)
     assert_allclose(value, expected.item(), rtol=1e-12)
     assert_allclose(gradient, v.grad.numpy(), rtol=1e-12, atol=1e-13)
+
+
+def test_clip_norm_holds_where_the_solver_is_chosen(data):
+    params = {"clip_norm": 1e-3, "learning_rate": 0.1, "max_iter": STEPS, "tol": None}
+    chosen, named = (
+        GDRegressor(solver=solver, **params).fit(data.X, data.y) for solver in ("auto", "nesterov")
+    )
+    assert chosen.solver_ == "nesterov"
+    assert_allclose(chosen.coef_, named.coef_, rtol=1e-12)
