@@ -310,7 +310,7 @@ cdef class Network:
         self.chunks = 1 if batch_norm else chunks
         per_chunk = -(-block // self.chunks)
         pairs = zip(sizes[:-1], sizes[1:])
-        cut = [max(1, min(MAX_PIECES, n_in * n_out // PIECE, n_in // 32)) for n_in, n_out in pairs]
+        cut = [max(1, min(MAX_PIECES, max(2, n_in * n_out // PIECE), n_in // 32)) for n_in, n_out in pairs]
         self.pieces_ = np.array(cut if self.chunks > 1 or batch_norm else [1] * layers, dtype=np.intp)
 
         ends = [0]
