@@ -15,7 +15,7 @@ from cython.parallel cimport prange
 from libc.string cimport memcpy
 
 from activations cimport ACTIVATIONS, N_ACTIVATIONS, activate, differentiate
-from products cimport blas_product, own_product
+from products cimport blas_product, descend, own_product
 
 cdef extern from "softmax.h" nogil:
     void softmax_rows_forward_f64(Py_ssize_t m, Py_ssize_t k, const double* Z, double* P) noexcept
@@ -56,6 +56,16 @@ def add_product(
     with nogil:
         own_product(transpose_a, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], add, &C[0, 0],
                     C.shape[1])
+
+
+def descend_by_product(
+    const floating[:, ::1] A, const floating[:, ::1] B, floating[:, ::1] C, bint transpose_a,
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double rate, double l2,
+):
+    """C[:m, :n] -= rate (op(A)[:m, :k] B[:k, :n] + l2 C[:m, :n]): for tests of it."""
+    with nogil:
+        descend(transpose_a, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], <floating> rate,
+                <floating> l2, &C[0, 0], C.shape[1])
 
 
 def dense_forward(

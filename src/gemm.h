@@ -1,4 +1,5 @@
 /* C (m, n) = op(A) (m, k) B (k, n), or added to C, on one thread; op is nothing or the transpose.
+ * Or C a step down its gradient op(A) B + l2 C, which then is nowhere in memory.
  *
  * A panel of B, three vectors wide, is laid out side by side on the stack. A tile of C, so many rows by a
  * panel, is summed in registers: each step loads a row of the panel and a number of each row of A (Goto &
@@ -38,13 +39,16 @@ static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t
 #endif
 }
 
+enum { SET, ADD, DESCEND }; /* what becomes of a sum */
+
 #define UNROLL _Pragma("GCC unroll 8")
 
-#define FASTGD_DEFINE_GEMM(real, vec, sfx)                                                       \
+#define FASTGD_DEFINE_GEMM(real, vec, tail, sfx)                                                 \
     /* Some rows and columns of C; sums beyond them are computed, and dropped. */                \
     static inline __attribute__((always_inline)) void sum_tile_##sfx(                            \
         const int vectors, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t k, const real *A,        \
-        ptrdiff_t a_row, ptrdiff_t a_step, const real *panel, int add, real *C, ptrdiff_t ldc)   \
+        ptrdiff_t a_row, ptrdiff_t a_step, const real *panel, int end, real rate, real l2, real *C,\
+        ptrdiff_t ldc)                                                                           \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real) };                                                 \
         const real *a[TILE_ROWS];                                                                \
@@ -62,6 +66,7 @@ static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t
         for (ptrdiff_t p = 0; p < k; ++p) {                                                      \
             vec b[TILE_VECTORS];                                                                 \
             UNROLL for (int v = 0; v < vectors; ++v) b[v] = *(const vec *)(panel + v * L);       \
+            __builtin_prefetch(A + p * a_step + 3 * TILE_ROWS);                                  \
             UNROLL for (int i = 0; i < TILE_ROWS; ++i)                                           \
             {                                                                                    \
                 const real factor = a[i][p * a_step];                                            \
@@ -75,10 +80,12 @@ static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t
                 UNROLL for (int v = 0; v < vectors; ++v)                                         \
                 {                                                                                \
                     vec *const c = (vec *)(C + i * ldc + v * L);                                 \
-                    if (add)                                                                     \
+                    if (end == SET)                                                              \
+                        *c = sum[i][v];                                                          \
+                    else if (end == ADD)                                                         \
                         *c += sum[i][v];                                                         \
                     else                                                                         \
-                        *c = sum[i][v];                                                          \
+                        *c -= (sum[i][v] + *c * l2) * rate;                                      \
                 }                                                                                \
             }                                                                                    \
             return;                                                                              \
@@ -89,59 +96,102 @@ static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t
             UNROLL for (int v = 0; v < vectors; ++v) *(vec *)(part[i] + v * L) = sum[i][v];      \
         }                                                                                        \
         for (ptrdiff_t i = 0; i < rows; ++i)                                                     \
-            for (ptrdiff_t j = 0; j < columns; ++j)                                              \
-                C[i * ldc + j] = add ? C[i * ldc + j] + part[i][j] : part[i][j];                 \
+            for (ptrdiff_t j = 0; j < columns; ++j) {                                            \
+                real *const c = C + i * ldc + j;                                                 \
+                if (end == SET)                                                                  \
+                    *c = part[i][j];                                                             \
+                else if (end == ADD)                                                             \
+                    *c += part[i][j];                                                            \
+                else                                                                             \
+                    *c -= (part[i][j] + *c * l2) * rate;                                         \
+            }                                                                                    \
     }                                                                                            \
-    /* k rows of a panel, which has zeros where it is wider than B */                            \
-    static inline void fill_panel_##sfx(ptrdiff_t k, ptrdiff_t columns, ptrdiff_t width,         \
-                                        const real *B, ptrdiff_t ldb, real *panel)               \
+    /* k rows of a panel, which has zeros where it is wider than B. Whole vectors, their number a constant:\
+     * of a loop over `columns` gcc may make a string instruction per row, which takes longer than the sums. */\
+    static inline __attribute__((always_inline)) void fill_panel_##sfx(                          \
+        const int vectors, ptrdiff_t k, ptrdiff_t columns, const real *B, ptrdiff_t ldb,         \
+        real *panel)                                                                             \
     {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real) };                                                 \
+        enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                \
+        const ptrdiff_t width = vectors * L;                                                     \
         if (columns < width)                                                                     \
             memset(panel, 0, k * width * sizeof(real));                                          \
         for (ptrdiff_t p = 0; p < k; ++p, B += ldb, panel += width) {                            \
-            ptrdiff_t j = 0;                                                                     \
-            for (; j + L <= columns; j += L)                                                     \
-                *(vec *)(panel + j) = *(const vec *)(B + j);                                     \
-            for (; j < columns; ++j)                                                             \
-                panel[j] = B[j];                                                                 \
+            if (columns == width) {                                                              \
+                UNROLL for (int v = 0; v < vectors; ++v)                                         \
+                    *(vec *)(panel + v * L) = *(const vec *)(B + v * L);                         \
+                continue;                                                                        \
+            }                                                                                    \
+            UNROLL for (int j = 0; j < width; j += S)                                            \
+                if (j < columns)                                                                 \
+                    *(tail *)(panel + j) = part_##sfx(B + j, columns - j < S ? columns - j : S); \
         }                                                                                        \
+    }                                                                                            \
+    /* Some columns of C: a panel of B, and the tiles below each other. Meanwhile the next panel comes\
+     * closer: it lies in short pieces of rows, of which the processor foresees none. */         \
+    static inline __attribute__((always_inline)) void sum_panel_##sfx(                           \
+        const int vectors, ptrdiff_t m, ptrdiff_t columns, ptrdiff_t k, const real *A,           \
+        ptrdiff_t a_row, ptrdiff_t a_step, const real *B, ptrdiff_t ldb, const real *next, int end,\
+        real rate, real l2, real *C, ptrdiff_t ldc)                                              \
+    {                                                                                            \
+        enum { L = sizeof(vec) / sizeof(real), WIDTH = TILE_VECTORS * L };                       \
+        const ptrdiff_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS;                                 \
+        real panel[PANEL_DEPTH * WIDTH] __attribute__((aligned(64)));                            \
+        fill_panel_##sfx(vectors, k, columns, B, ldb, panel);                                    \
+        for (ptrdiff_t t = 0, p = 0; t < tiles; ++t) {                                           \
+            for (; p * tiles < (t + 1) * k; ++p) {                                               \
+                UNROLL for (int v = 0; v <= TILE_VECTORS; ++v)                                   \
+                    __builtin_prefetch(next + p * ldb + v * L);                                  \
+            }                                                                                    \
+            const ptrdiff_t i = t * TILE_ROWS;                                                   \
+            sum_tile_##sfx(vectors, m - i < TILE_ROWS ? m - i : TILE_ROWS, columns, k,           \
+                           A + i * a_row, a_row, a_step, panel, end, rate, l2, C + i * ldc, ldc);\
+        }                                                                                        \
+    }                                                                                            \
+    static void multiply_##sfx(int transpose_a, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *A,\
+                               ptrdiff_t lda, const real *B, ptrdiff_t ldb, int end, real rate,  \
+                               real l2, real *C, ptrdiff_t ldc)                                  \
+    {                                                                                            \
+        enum { L = sizeof(vec) / sizeof(real), WIDTH = TILE_VECTORS * L };                       \
+        const ptrdiff_t a_row = transpose_a ? 1 : lda, a_step = transpose_a ? lda : 1;           \
+        ptrdiff_t p = 0;                                                                         \
+        do { /* once where k is 0, for the zeros */                                              \
+            const ptrdiff_t depth = k - p < PANEL_DEPTH ? k - p : PANEL_DEPTH;                   \
+            const real *const a = A + p * a_step;                                                \
+            for (ptrdiff_t j = 0; j < n; j += WIDTH) {                                           \
+                const ptrdiff_t columns = n - j < WIDTH ? n - j : WIDTH;                         \
+                const real *const b = B + p * ldb + j;                                           \
+                const real *const next = j + WIDTH < n ? b + WIDTH : B + (p + PANEL_DEPTH) * ldb;\
+                if (columns > 2 * L)                                                             \
+                    sum_panel_##sfx(3, m, columns, depth, a, a_row, a_step, b, ldb, next, end, rate, l2,\
+                                    C + j, ldc);                                                 \
+                else if (columns > L)                                                            \
+                    sum_panel_##sfx(2, m, columns, depth, a, a_row, a_step, b, ldb, next, end, rate, l2,\
+                                    C + j, ldc);                                                 \
+                else                                                                             \
+                    sum_panel_##sfx(1, m, columns, depth, a, a_row, a_step, b, ldb, next, end, rate, l2,\
+                                    C + j, ldc);                                                 \
+            }                                                                                    \
+            p += PANEL_DEPTH;                                                                    \
+            end = end == SET ? ADD : end;                                                        \
+            l2 = 0;                                                                              \
+        } while (p < k);                                                                         \
     }                                                                                            \
     static inline void gemm_##sfx(int transpose_a, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,        \
                                   const real *A, ptrdiff_t lda, const real *B, ptrdiff_t ldb,    \
                                   int add, real *C, ptrdiff_t ldc)                               \
     {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real), WIDTH = TILE_VECTORS * L };                       \
-        const ptrdiff_t a_row = transpose_a ? 1 : lda, a_step = transpose_a ? lda : 1;           \
-        real panel[PANEL_DEPTH * WIDTH] __attribute__((aligned(64)));                            \
-        ptrdiff_t p = 0;                                                                         \
-        do { /* once where k is 0, for the zeros */                                              \
-            const ptrdiff_t depth = k - p < PANEL_DEPTH ? k - p : PANEL_DEPTH;                   \
-            for (ptrdiff_t j = 0; j < n; j += WIDTH) {                                           \
-                const ptrdiff_t columns = n - j < WIDTH ? n - j : WIDTH;                         \
-                const ptrdiff_t vectors = (columns + L - 1) / L;                                 \
-                fill_panel_##sfx(depth, columns, vectors * L, B + p * ldb + j, ldb, panel);      \
-                for (ptrdiff_t i = 0; i < m; i += TILE_ROWS) {                                   \
-                    const ptrdiff_t rows = m - i < TILE_ROWS ? m - i : TILE_ROWS;                \
-                    const real *const a = A + i * a_row + p * a_step;                            \
-                    real *const c = C + i * ldc + j;                                             \
-                    if (vectors == 3)                                                            \
-                        sum_tile_##sfx(3, rows, columns, depth, a, a_row, a_step, panel, add, c, \
-                                       ldc);                                                     \
-                    else if (vectors == 2)                                                       \
-                        sum_tile_##sfx(2, rows, columns, depth, a, a_row, a_step, panel, add, c, \
-                                       ldc);                                                     \
-                    else                                                                         \
-                        sum_tile_##sfx(1, rows, columns, depth, a, a_row, a_step, panel, add, c, \
-                                       ldc);                                                     \
-                }                                                                                \
-            }                                                                                    \
-            p += PANEL_DEPTH;                                                                    \
-            add = 1;                                                                             \
-        } while (p < k);                                                                         \
+        multiply_##sfx(transpose_a, m, n, k, A, lda, B, ldb, add ? ADD : SET, 0, 0, C, ldc);     \
+    }                                                                                            \
+    /* C <- C - rate (op(A) B + l2 C) */                                                         \
+    static inline void descend_##sfx(int transpose_a, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,     \
+                                     const real *A, ptrdiff_t lda, const real *B, ptrdiff_t ldb, \
+                                     real rate, real l2, real *C, ptrdiff_t ldc)                 \
+    {                                                                                            \
+        multiply_##sfx(transpose_a, m, n, k, A, lda, B, ldb, DESCEND, rate, l2, C, ldc);         \
     }
 
-FASTGD_DEFINE_GEMM(double, vec_f64, f64)
-FASTGD_DEFINE_GEMM(float, vec_f32, f32)
+FASTGD_DEFINE_GEMM(double, vec_f64, short_f64, f64)
+FASTGD_DEFINE_GEMM(float, vec_f32, short_f32, f32)
 #undef UNROLL
 #endif

@@ -10,7 +10,7 @@ from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
 from activations cimport activate, differentiate
-from products cimport product
+from products cimport descend, gemm_pays, product
 from rows cimport Layout, row_at
 from simd cimport axpy
 
@@ -210,20 +210,41 @@ cdef inline Py_ssize_t begin_of_piece(Shape* net, Py_ssize_t l, Py_ssize_t piece
     return piece * net.size[l] // net.pieces[l]
 
 
+cdef inline void gradient_of_biases(
+    Shape* net, Py_ssize_t l, Py_ssize_t rows, bint add, floating* w,
+) noexcept nogil:
+    """db: D summed over the rows of a batch, added to what is there if `add`."""
+    cdef Py_ssize_t h = net.size[l + 1], i, j, c, n
+    cdef const floating* D = w + net.d[l]
+    cdef floating* db = w + net.gradient + net.at[l] + net.size[l] * h
+    if not add:
+        memset(db, 0, h * sizeof(floating))
+    if not net.biases:
+        return
+    if l < net.layers - 1:
+        for i in range(rows):
+            axpy(h, <floating> 1, D + i * h, db)
+        return
+    for c in range(net.chunks):  # the slopes lie chunk by chunk
+        n = (c + 1) * rows // net.chunks - c * rows // net.chunks
+        D = w + net.own + c * net.chunk + net.r
+        for j in range(h):
+            for i in range(n):
+                db[j] += D[j * n + i]
+
+
 cdef inline void gradient_of_piece(
     Shape* net, Py_ssize_t l, Py_ssize_t piece, const Inputs* inputs, Py_ssize_t rows, bint add,
     floating* w,
 ) noexcept nogil:
     """dW = A^T D for some rows of W, and with the last of them db; added to what is there if `add`."""
     cdef Py_ssize_t fan_in = net.size[l], h = net.size[l + 1], lo = begin_of_piece(net, l, piece)
-    cdef Py_ssize_t hi = begin_of_piece(net, l, piece + 1), i, j, c, first, n
+    cdef Py_ssize_t hi = begin_of_piece(net, l, piece + 1), c, first, n
     cdef const floating* A = <const floating*> (w + net.a[l]) if l > 0 else <const floating*> inputs.dense
     cdef const floating* D
     cdef floating* G = w + net.gradient + net.at[l]
-    cdef floating* db = G + fan_in * h
-    cdef bint with_bias = piece == net.pieces[l] - 1
-    if with_bias and not add:
-        memset(db, 0, h * sizeof(floating))
+    if piece == net.pieces[l] - 1:
+        gradient_of_biases(net, l, rows, add, w)
     if l < net.layers - 1:
         D = w + net.d[l]
         if l == 0 and inputs.rows.sparse:
@@ -232,9 +253,6 @@ cdef inline void gradient_of_piece(
             gradient_of_sparse(inputs, rows, h, lo, hi, D, G)
         else:
             product(True, False, hi - lo, h, rows, A + lo, fan_in, D, h, add, G + lo * h, h)
-        if with_bias and net.biases:
-            for i in range(rows):
-                axpy(h, <floating> 1, D + i * h, db)
         return
     for c in range(net.chunks):  # the slopes lie chunk by chunk
         first = c * rows // net.chunks
@@ -244,7 +262,20 @@ cdef inline void gradient_of_piece(
         D = w + net.own + c * net.chunk + net.r
         product(True, True, hi - lo, h, n, A + first * fan_in + lo, fan_in, D, n, add or first > 0,
                 G + lo * h, h)
-        if with_bias and net.biases:
-            for j in range(h):
-                for i in range(n):
-                    db[j] += D[j * n + i]
+
+
+cdef inline bint descend_on_piece(
+    Shape* net, Py_ssize_t l, Py_ssize_t piece, const Inputs* inputs, Py_ssize_t rows, double rate,
+    double l2, floating* theta, floating* w,
+) noexcept nogil:
+    """W <- W - rate (A^T D + l2 W) for some rows of W, unless the product is BLAS's; whether it is done."""
+    cdef Py_ssize_t fan_in = net.size[l], h = net.size[l + 1], lo = begin_of_piece(net, l, piece)
+    cdef Py_ssize_t n = begin_of_piece(net, l, piece + 1) - lo
+    cdef const floating* A = <const floating*> (w + net.a[l]) if l > 0 else <const floating*> inputs.dense
+    if l == net.layers - 1 or (l == 0 and inputs.rows.sparse):
+        return False
+    if not gemm_pays(False, n, h, rows, sizeof(floating)):
+        return False
+    descend(True, n, h, rows, A + lo, fan_in, <const floating*> (w + net.d[l]), h, <floating> rate,
+            <floating> l2, theta + net.at[l] + lo * h, h)
+    return True

@@ -21,11 +21,13 @@ from libc.math cimport sqrt
 from libc.string cimport memcpy
 
 from activations cimport ACTIVATIONS, N_ACTIVATIONS
-from layers cimport Inputs, Shape, backward, begin_of_piece, forward, gradient_of_piece
+from layers cimport (
+    Inputs, Shape, backward, begin_of_piece, descend_on_piece, forward, gradient_of_biases, gradient_of_piece,
+)
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
 from rows cimport Layout, fetch, layout_of, values_of
 from simd cimport axpy, dot
-from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
+from updates cimport ADAMW, GD, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
 ACTIVATION_IDS = {ACTIVATIONS[i].name.decode(): i for i in range(N_ACTIVATIONS)}
 
@@ -173,21 +175,26 @@ cdef void update_parameters(
                state + first if state != NULL else NULL, update.slot, update.a, update.t)
 
 
+cdef Py_ssize_t end_of_piece(Shape* net, Py_ssize_t l, Py_ssize_t piece) noexcept nogil:
+    """In theta, of a piece and of what belongs to it behind the weights."""
+    if piece < net.pieces[l] - 1:
+        return net.at[l] + begin_of_piece(net, l, piece + 1) * net.size[l + 1]
+    return net.at[l + 1] if l < net.layers - 1 else net.n_parameters
+
+
 cdef void finish_piece(
     Shape* net, Py_ssize_t l, Py_ssize_t piece, Update* update, bint penalise, bint step,
     floating* theta, const floating* scale, floating* gradient, floating* state,
 ) noexcept nogil:
     """The penalty's part of a piece's gradient, and its update."""
     cdef Py_ssize_t h = net.size[l + 1], lo = net.at[l] + begin_of_piece(net, l, piece) * h
-    cdef Py_ssize_t end = net.at[l] + begin_of_piece(net, l, piece + 1) * h, hi = end  # of weights, of all
-    if piece == net.pieces[l] - 1:
-        hi = net.at[l + 1] if l < net.layers - 1 else net.n_parameters
+    cdef Py_ssize_t end = net.at[l] + begin_of_piece(net, l, piece + 1) * h  # of weights
     if penalise:
         add_penalty(end - lo, <const floating*> theta + lo, scale + lo if scale != NULL else NULL,
                     0 if update.rule == ADAMW else update.l2, update.l1, gradient + lo)
     if step:
-        update_parameters(update, hi - lo, end - lo, theta + lo, <const floating*> gradient + lo,
-                          state + lo if state != NULL else NULL)
+        update_parameters(update, end_of_piece(net, l, piece) - lo, end - lo, theta + lo,
+                          <const floating*> gradient + lo, state + lo if state != NULL else NULL)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -229,10 +236,23 @@ cdef void weigh_piece(
     Shape* net, Py_ssize_t piece, const Inputs* inputs, Py_ssize_t n, bint add, bint complete,
     floating* w, Update* update, floating* theta, const floating* scale, floating* state,
 ) noexcept nogil:
-    cdef Py_ssize_t l = 0
+    """The gradient of a piece, and its update where this is the last block of a batch.
+
+    A plain step needs no array of the gradient, which would be written and read again.
+    """
+    cdef Py_ssize_t l = 0, rest
     while piece >= net.pieces[l]:
         piece -= net.pieces[l]
         l += 1
+    if (complete and not add and update != NULL and update.rule == GD and update.l1 == 0
+            and (update.l2 == 0 or scale == NULL)
+            and descend_on_piece(net, l, piece, inputs, n, update.a, update.l2, theta, w)):
+        if piece == net.pieces[l] - 1:
+            rest = net.at[l] + net.size[l] * net.size[l + 1]  # behind the weights
+            gradient_of_biases(net, l, n, False, w)
+            update_parameters(update, end_of_piece(net, l, piece) - rest, 0, theta + rest,
+                              <const floating*> (w + net.gradient + rest), <floating*> NULL)
+        return
     gradient_of_piece(net, l, piece, inputs, n, add, w)
     if complete and update != NULL:
         finish_piece(net, l, piece, update, True, True, theta, scale, w + net.gradient, state)
@@ -310,7 +330,7 @@ cdef class Network:
         self.chunks = 1 if batch_norm else chunks
         per_chunk = -(-block // self.chunks)
         pairs = zip(sizes[:-1], sizes[1:])
-        cut = [max(1, min(MAX_PIECES, n_in * n_out // PIECE, n_in // 32)) for n_in, n_out in pairs]
+        cut = [max(1, min(MAX_PIECES, max(2, n_in * n_out // PIECE), n_in // 32)) for n_in, n_out in pairs]
         self.pieces_ = np.array(cut if self.chunks > 1 or batch_norm else [1] * layers, dtype=np.intp)
 
         ends = [0]

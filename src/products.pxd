@@ -9,6 +9,10 @@ cdef extern from "gemm.h" nogil:
                   const double* B, Py_ssize_t ldb, bint add, double* C, Py_ssize_t ldc) noexcept
     void gemm_f32(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const float* A, Py_ssize_t lda,
                   const float* B, Py_ssize_t ldb, bint add, float* C, Py_ssize_t ldc) noexcept
+    void descend_f64(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const double* A, Py_ssize_t lda,
+                     const double* B, Py_ssize_t ldb, double rate, double l2, double* C, Py_ssize_t ldc) noexcept
+    void descend_f32(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const float* A, Py_ssize_t lda,
+                     const float* B, Py_ssize_t ldb, float rate, float l2, float* C, Py_ssize_t ldc) noexcept
 
 
 cdef inline void blas_product(
@@ -53,3 +57,14 @@ cdef inline void product(
         own_product(transpose_a, m, n, k, A, lda, B, ldb, add, C, ldc)
     else:
         blas_product(transpose_a, transpose_b, m, n, k, A, lda, B, ldb, add, C, ldc)
+
+
+cdef inline void descend(
+    bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* A, Py_ssize_t lda,
+    const floating* B, Py_ssize_t ldb, floating rate, floating l2, floating* C, Py_ssize_t ldc,
+) noexcept nogil:
+    """C <- C - rate (op(A) B + l2 C) by our own kernel, on this thread."""
+    if floating is double:
+        descend_f64(transpose_a, m, n, k, A, lda, B, ldb, rate, l2, C, ldc)
+    else:
+        descend_f32(transpose_a, m, n, k, A, lda, B, ldb, rate, l2, C, ldc)

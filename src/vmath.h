@@ -42,13 +42,9 @@ static inline double expm1_near_zero_f64(double r)
 
 static inline float expm1_near_zero_f32(float r)
 {
-    float p = 1.0f / 5040.0f;
-    p = p * r + 1.0f / 720.0f;
-    p = p * r + 1.0f / 120.0f;
-    p = p * r + 1.0f / 24.0f;
-    p = p * r + 1.0f / 6.0f;
-    p = p * r + 0.5f;
-    return r + r * r * p;
+    const float r2 = r * r;
+    const float low = 0.5f + r * (1.0f / 6.0f), middle = 1.0f / 24.0f + r * (1.0f / 120.0f);
+    return r + r2 * (low + r2 * (middle + r2 * (1.0f / 720.0f + r * (1.0f / 5040.0f))));
 }
 
 /* 2^n in two factors, so that denormal results and the last binade come out right */
@@ -105,9 +101,16 @@ static inline double tanh_f64(double x)
     return copysign(e / (e + 2.0), x);
 }
 
+/* ln 2 in one part: what it lacks is multiplied by n, and tanh feels it less the larger n is */
 static inline float tanh_f32(float x)
 {
-    const float e = expm1_narrow_f32(2.0f * fabsf(x));
+    float a = 2.0f * fabsf(x);
+    a = a > 20.0f ? 20.0f : a;
+    union { float f; uint32_t u; } bits, s;
+    bits.f = a * 0x1.715476p0f + 0x1.8p23f;
+    const float r = a - (bits.f - 0x1.8p23f) * 0x1.62e430p-1f;
+    s.u = (bits.u - 0x4b400000u + 127) << 23;
+    const float e = s.f * expm1_near_zero_f32(r) + (s.f - 1.0f);
     return copysignf(e / (e + 2.0f), x);
 }
 

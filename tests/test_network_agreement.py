@@ -530,6 +530,16 @@ def test_batches_in_chunks_step_like_torch(data, n_jobs, clip):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@batch_norms
+def test_steps_without_an_array_of_the_gradient_are_those_of_torch(data, batch_norm, n_jobs):
+    """Two batches an epoch: the last keeps its gradient for the norms."""
+    run_and_compare(
+        data, "softmax", hidden=(200, 150), batch_size=len(data.X) // 2, epochs=STEPS // 2, n_jobs=n_jobs,
+        batch_norm=batch_norm, tol=1e-7,
+    )  # fmt: skip
+
+
 def test_single_precision_follows_torch(data):
     ours, net = run_and_compare(data, "softmax", solver="nesterov")
     single = clone(ours).fit(

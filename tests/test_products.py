@@ -57,6 +57,24 @@ def test_products_of_all_shapes_are_those_of_numpy(dtype, transpose_a, add):
 
 @both_dtypes
 @either_side
+@pytest.mark.parametrize("l2", [0, 0.5])
+def test_a_step_down_a_product_is_that_of_numpy(dtype, transpose_a, l2):
+    rate = 0.25
+    for i, (m, n) in enumerate(product(SIZES, SIZES)):
+        k = DEPTHS[i % len(DEPTHS)]
+        A, B, C = operands(m, n, k, dtype, transpose_a, margin=i % 4)
+        a, b = (x.astype(np.float64) for x in seen(A, B, m, n, k, transpose_a))
+        before = C.copy()
+        old = before[:m, :n].astype(np.float64)
+        dense.descend_by_product(A, B, C, transpose_a, m, n, k, rate, l2)
+        terms = rate * (np.abs(a) @ np.abs(b) + l2 * np.abs(old)) + np.abs(old)
+        assert (np.abs(C[:m, :n] - (old - rate * (a @ b + l2 * old))) <= (k + 6) * UNIT[dtype] * terms).all()
+        before[:m, :n] = C[:m, :n]
+        assert_array_equal(C, before)  # nothing was written beside it
+
+
+@both_dtypes
+@either_side
 def test_a_sum_without_terms_is_zero_and_one_without_places_writes_nothing(dtype, transpose_a):
     for m, n, k in [(9, 50, 0), (0, 50, 7), (9, 0, 7), (0, 0, 0)]:
         for add in (False, True):
