@@ -60,10 +60,9 @@ class PassCandidates(_Candidates):
 
     Parameters
     ----------
-    parts : list of LinearProblem
-        The rows of each part of the table; their penalties are not looked at.
-    members : ndarray of shape (folds, parts)
-        1 where a part belongs to a fold, else 0.
+    problem : LinearProblem
+        Of all rows of the table; its weights and penalty are not looked at.
+    parts : Parts
     fold : ndarray of shape (n,), ascending
         The fold of every candidate.
     penalties : list of Penalty, one for each candidate
@@ -71,28 +70,35 @@ class PassCandidates(_Candidates):
         The rows of a fold, for questions about its curvature.
     """
 
-    def __init__(self, parts, members, fold, penalties, whole):
-        super().__init__(parts[0], penalties)
-        self.parts, self.members, self.fold, self.whole = parts, members, fold, whole
-        self.total_weight = members @ [part.total_weight for part in parts]
-        self._pass = grid.Pass(max((part.X for part in parts), key=len), len(penalties), self.k)
+    def __init__(self, problem, parts, fold, penalties, whole):
+        super().__init__(problem, penalties)
+        self.members, self.fold, self.whole = parts.members, fold, whole
+        self.n_threads = problem.n_threads
+        weight = parts.weight.astype(self.X.dtype)
+        of_parts = [weight[rows].sum(dtype=np.float64) for rows in parts.slices()]
+        self.total_weight = parts.members @ of_parts
+        weight = None if np.all(weight == 1) else weight
+        self.floor = self.loss.floor(problem.Y[:, parts.rows], weight)
+        self._pass = grid.Pass(problem.X, problem.Y, weight, parts.rows, parts.ends, self.k, self.n_threads)
 
     def _loss_and_grad(self, u, which):
-        fold, loss = self.fold[which], self.loss
-        value, gradient = np.zeros((len(u), self.n_groups)), np.zeros(u.shape)
-        W = np.ascontiguousarray(u, dtype=self.X.dtype)
-        for part, member in zip(self.parts, self.members.T, strict=True):
-            theirs = np.flatnonzero(member[fold])
-            total, G = self._pass.run(
-                part.X, part.Y, part.weight, W[theirs], loss.id, loss.array, part.n_threads
-            )
-            value[theirs] += total[:, : self.n_groups]
-            gradient[theirs] += G
-        value /= self.total_weight[fold, None]
-        gradient /= self.total_weight[fold, None, None]
+        fold = self.fold[which]
+        if len(u) > 1 and not u.any():  # all begin at zero: one of each fold stands for the others
+            _, first, place = np.unique(fold, return_index=True, return_inverse=True)
+            value, gradient = self._sums(u[first], fold[first])
+            value, gradient = value[place], gradient[place]
+        else:
+            value, gradient = self._sums(u, fold)
         if not self.fit_intercept:
             gradient[..., -1] = 0
         return value, gradient
+
+    def _sums(self, u, fold):
+        """Mean losses (n, groups), and their gradients (n, k, d + 1)."""
+        loss = self.loss
+        total, gradient = self._pass.run(u, self.members[fold], loss.id, loss.array, self.n_threads)
+        weight = self.total_weight[fold, None]
+        return total[:, : self.n_groups] / weight, gradient / weight[..., None]
 
     def of(self, i):
         """The problem of one candidate, for questions about its curvature."""

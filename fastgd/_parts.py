@@ -5,6 +5,7 @@ it, and added up by folds.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -72,10 +73,15 @@ class Parts:
         ends = list(np.cumsum([len(rows) for rows in by_fold]))
         return cls(np.concatenate(by_fold), weight, ends, np.eye(len(shares)), shares)
 
-    @property
+    @cached_property
+    def largest_shares(self):
+        """Of every row of the table, over the folds, (m,)."""
+        return self.shares.max(axis=0)
+
+    @cached_property
     def apart(self):
         """Whether no row is in two parts."""
-        return len(self.rows) == np.count_nonzero(self.shares.max(axis=0))
+        return len(self.rows) == np.count_nonzero(self.largest_shares)
 
     @property
     def total_weight(self):
@@ -90,7 +96,7 @@ class Parts:
         """Whether the test rows of fold f are those of all parts that it has not, each once."""
         if test.ndim != 1 or not self.apart:
             return False
-        left = self.shares.max(axis=0) - self.shares[f]
+        left = self.largest_shares - self.shares[f]
         return np.array_equal(np.bincount(test, minlength=len(left)), left)
 
 

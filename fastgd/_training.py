@@ -262,12 +262,8 @@ def _train_by_passes(jobs):
 
 
 def _by_passes(jobs, numbers, folds, parts):
-    (job, *_), table = jobs, jobs[0].fold.table
-    weighted = not np.all(parts.weight == 1)
-    problems = []
-    for part in parts.slices():
-        rows, weight = parts.rows[part], parts.weight[part].astype(table.X.dtype) if weighted else None
-        problems.append(job.problem(take_rows(table.X, rows), take_rows(table.y, rows), weight))
+    table = jobs[0].fold.table
+    problem = jobs[0].problem(table.X, table.y, None)
 
     @lru_cache(1)
     def whole(f):
@@ -275,7 +271,7 @@ def _by_passes(jobs, numbers, folds, parts):
         return SharedGram(job.problem(take_rows(table.X, job.fold.train), job.fold.y_train, job.weight))
 
     plans, fold = [job.plan for job in jobs], np.searchsorted(numbers, [job.fold.number for job in jobs])
-    candidates = PassCandidates(problems, parts.members, fold, [plan.penalty for plan in plans], whole)
+    candidates = PassCandidates(problem, parts, fold, [plan.penalty for plan in plans], whole)
     return _finish(candidates, plans, lockstep(candidates, plans, _stable_rate))
 
 

@@ -14,15 +14,7 @@
 #include <string.h>
 #include "simd.h"
 
-#ifdef __AVX512F__
-enum { TILE_ROWS = 8 }; /* 24 sums, a row of the panel, a factor: 28 of 32 registers */
-#else
-enum { TILE_ROWS = 4 }; /* 12 sums, a row of the panel, a factor: 16 of 16 */
-#endif
-enum {
-    TILE_VECTORS = 3,
-    PANEL_DEPTH = 128, /* a panel of 24 KB leaves room for the rows of A in the first cache */
-};
+enum { PANEL_DEPTH = 128 }; /* a panel of 24 KB leaves room for the rows of A in the first cache */
 
 /* Where this is faster than OpenBLAS on one thread, as measured. Not with SSE alone, as BLAS chooses its
  * kernels anew at run time. A transposed B would have to be turned round. A few columns fill no panel. Many

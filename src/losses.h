@@ -11,6 +11,7 @@
 #define FASTGD_LOSSES_H
 #include <math.h>
 #include <stddef.h>
+#include "simd.h"
 #include "vmath.h"
 
 #define POSITIVE(x) ((x) > 0 ? (x) : 0)
@@ -38,7 +39,7 @@
     /* half deviances on the log scale, up to a constant of y */                                   \
     LOSS(poisson, const real e = EXP(z), e - y * z, e - y, e)                                      \
     LOSS(gamma, const real e = y * EXP(-z), z + e, 1 - e, e)                                       \
-    LOSS(log_loss, const real t = y * z; const real e = EXP(-ABS(t)),                              \
+    LOSS(log_loss, const real t = y * z; const real e = EXP_FALLING(-ABS(t)),                              \
          LOG1P_UNIT(e) + POSITIVE(-t), -y * (t > 0 ? e : 1) / (1 + e), e / ((1 + e) * (1 + e)))    \
     LOSS(hinge, const real t = y * z, t <= p0 ? p0 - t : 0, t <= p0 ? -y : 0, 0)                   \
     LOSS(hinge_smooth, const real u = p0 - y * z, SOFT(u, p1), -y * SOFT_SLOPE(u, p1),              \
@@ -48,7 +49,7 @@
     LOSS(modified_huber, const real t = y * z; const real u = POSITIVE(1 - t),                     \
          t < -1 ? -4 * t : u * u, t < -1 ? -4 * y : -2 * y * u, u > 0 && t >= -1 ? 2 : 0)          \
     /* Brier 1950 for two classes: 2 (1 - q)^2, q the probability of the true one */               \
-    LOSS(brier_score, const real t = y * z; const real e = EXP(-ABS(t));                           \
+    LOSS(brier_score, const real t = y * z; const real e = EXP_FALLING(-ABS(t));                           \
          const real q = (t > 0 ? 1 : e) / (1 + e); const real v = (t > 0 ? e : 1) / (1 + e),       \
          2 * v * v, -4 * y * q * v * v, 4 * q * q * v * v)
 
@@ -93,6 +94,58 @@
 #pragma GCC diagnostic ignored "-Wunused-variable"
 FASTGD_LOSSES(FASTGD_DEFINE_LOSS)
 #pragma GCC diagnostic pop
+
+/* The log loss of n rows that count alike: its sum, its slopes and, unless NULL, its curvatures.
+ *
+ * The sum of log(1 + e_i) is the logarithm of a product, so that many rows share one: no factor is above 2,
+ * and the product of each of four lanes or more must fit in a float. Products go without their 1,
+ * p <- p + e (1 + p), which keeps what a small e adds. e has room for n numbers.
+ */
+#define FASTGD_DEFINE_LOG_LOSS_SUM(real, vec, mask, sfx)                                           \
+    static double log_loss_sum_##sfx(ptrdiff_t n, const real *Z, const real *Y, real *slope,       \
+                                     real *curvature, real *e)                                     \
+    {                                                                                              \
+        enum { L = sizeof(vec) / sizeof(real), CHAINS = 4, FACTORS = sizeof(real) == 4 ? 256 : 512 }; \
+        double total = 0, product = 0;                                                             \
+        ptrdiff_t i = 0;                                                                           \
+        for (; i < n; ++i) {                                                                       \
+            const real y = Y[i], t = y * Z[i];                                                     \
+            e[i] = EXP_FALLING(-ABS(t));                                                           \
+            slope[i] = -y * (t > 0 ? e[i] : 1) / (1 + e[i]);                                       \
+        }                                                                                          \
+        if (curvature)                                                                             \
+            for (i = 0; i < n; ++i)                                                                \
+                curvature[i] = e[i] / ((1 + e[i]) * (1 + e[i]));                                   \
+        for (i = 0; i + L <= n;) {                                                                 \
+            const ptrdiff_t stop = n - i > FACTORS ? i + FACTORS : n;                              \
+            vec p[CHAINS] = {{0}}, wrong = {0};                                                    \
+            for (; i + CHAINS * L <= stop; i += CHAINS * L)                                        \
+                for (int c = 0; c < CHAINS; ++c) {                                                 \
+                    const vec t = AT(vec, Y + i + c * L) * AT(vec, Z + i + c * L);                 \
+                    p[c] += AT(vec, e + i + c * L) * (1 + p[c]);                                   \
+                    wrong -= (vec)((mask)t & (t < 0));                                             \
+                }                                                                                  \
+            for (; i + L <= stop; i += L) {                                                        \
+                const vec t = AT(vec, Y + i) * AT(vec, Z + i);                                     \
+                p[0] += AT(vec, e + i) * (1 + p[0]);                                               \
+                wrong -= (vec)((mask)t & (t < 0));                                                 \
+            }                                                                                      \
+            p[0] += p[1] * (1 + p[0]), p[2] += p[3] * (1 + p[2]), p[0] += p[2] * (1 + p[0]);       \
+            product = 0;                                                                           \
+            for (int l = 0; l < L; ++l)                                                            \
+                product += p[0][l] * (1 + product);                                                \
+            total += log1p(product) + sum_lanes_##sfx(wrong);                                      \
+        }                                                                                          \
+        for (; i < n; ++i)                                                                         \
+            total += LOG1P_UNIT(e[i]) + POSITIVE(-Y[i] * Z[i]);                                    \
+        return total;                                                                              \
+    }
+typedef int64_t mask_f64 __attribute__((vector_size(FASTGD_VECTOR_BYTES)));
+typedef int32_t mask_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES)));
+#define AT(vec, x) (*(const vec *)(x))
+FASTGD_DEFINE_LOG_LOSS_SUM(double, vec_f64, mask_f64, f64)
+FASTGD_DEFINE_LOG_LOSS_SUM(float, vec_f32, mask_f32, f32)
+#undef AT
 
 /* The two losses that couple the classes: z_c of class c and row i is Z[c * n + i], the label of
  * row i is Y[i] in 0 .. k-1; P receives the slopes. Both go through p = softmax(z), whose Jacobian
@@ -164,4 +217,6 @@ typedef struct {
 #define FASTGD_LIST_LOSS(name, ...) {#name, name##_slope, name##_f64, name##_f32},
 static const loss_entry LOSSES[] = {FASTGD_LOSSES(FASTGD_LIST_LOSS)};
 enum { N_LOSSES = sizeof(LOSSES) / sizeof(LOSSES[0]) };
+#define FASTGD_PLACE_OF_LOSS(name, ...) PLACE_OF_##name,
+enum { FASTGD_LOSSES(FASTGD_PLACE_OF_LOSS) };
 #endif

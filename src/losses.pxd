@@ -16,7 +16,11 @@ cdef extern from "losses.h" nogil:
         block_f64 f64
         block_f32 f32
     const loss_entry* LOSSES
-    int N_LOSSES
+    int N_LOSSES, PLACE_OF_log_loss
+    double log_loss_sum_f64(Py_ssize_t n, const double* Z, const double* Y, double* slope,
+                            double* curvature, double* work) noexcept
+    double log_loss_sum_f32(Py_ssize_t n, const float* Z, const float* Y, float* slope,
+                            float* curvature, float* work) noexcept
     void softmax_log_loss_f64(Py_ssize_t k, Py_ssize_t n, const double* Z, const double* Y,
                               double* value, double* P, double* work) noexcept
     void softmax_log_loss_f32(Py_ssize_t k, Py_ssize_t n, const float* Z, const float* Y,
@@ -58,6 +62,15 @@ cdef inline void loss_block(
     and one total. work has room for 2 n numbers. weight NULL means one for every row.
     """
     cdef Py_ssize_t c, i, outputs = k
+    if loss == PLACE_OF_log_loss and weight == NULL:
+        for c in range(k):
+            if floating is double:
+                total[c] += log_loss_sum_f64(n, Z + c * n, Y + c * y_stride, R + c * n,
+                                             H + c * h_stride if H != NULL else NULL, work)
+            else:
+                total[c] += log_loss_sum_f32(n, Z + c * n, Y + c * y_stride, R + c * n,
+                                             H + c * h_stride if H != NULL else NULL, work)
+        return
     if loss >= SOFTMAX_LOG_LOSS:
         outputs = 1
         if loss == SOFTMAX_LOG_LOSS:

@@ -103,6 +103,23 @@ static inline short_f32 fold_f32(vec_f32 v) { return v; }
 static inline double sum_lanes_f64(vec_f64 v) { return sum_short_f64(fold_f64(v)); }
 static inline float sum_lanes_f32(vec_f32 v) { return sum_short_f32(fold_f32(v)); }
 
+/* A tile of a matrix product, so many rows by so many vectors, has its sums in registers. */
+#ifdef __AVX512F__
+enum { TILE_ROWS = 8 }; /* 24 sums, a vector for each column of the tile, a factor: 28 of 32 registers */
+#else
+enum { TILE_ROWS = 4 }; /* 12 sums and 4: 16 of 16 */
+#endif
+enum { TILE_VECTORS = 3 };
+
+/* Keeps a vector that several operations take where it is: gcc would load it again for each. */
+#if defined(__AVX512F__)
+#define IN_REGISTER(v) __asm__("" : "+v"(v))
+#elif defined(__x86_64__)
+#define IN_REGISTER(v) __asm__("" : "+x"(v))
+#else
+#define IN_REGISTER(v) (void)(v)
+#endif
+
 enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
 
 /* widths that occur often, each with sums or factors in registers */

@@ -1,6 +1,6 @@
 /* exp, expm1, tanh and log(1 + t) without branches or calls, so that a loop over rows becomes vector code.
  *
- * x = n ln 2 + r with |r| <= ln(2)/2; exp(r) - 1 is a Taylor polynomial; 2^n is assembled from bits.
+ * x = n ln 2 + r with |r| <= ln(2)/2; exp(r) - 1 is a polynomial; 2^n is assembled from bits.
  * NaN stays NaN: every comparison with it is false. Overflow gives inf, underflow 0.
  */
 #ifndef FASTGD_VMATH_H
@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #define EXP(x) _Generic((x), float: exp_f32, default: exp_f64)(x)
+#define EXP_FALLING(x) _Generic((x), float: exp_falling_f32, default: exp_falling_f64)(x)
 #define EXPM1_NARROW(x) _Generic((x), float: expm1_narrow_f32, default: expm1_narrow_f64)(x)
 #define TANH(x) _Generic((x), float: tanh_f32, default: tanh_f64)(x)
 #define LOG1P_UNIT(x) _Generic((x), float: log1p_unit_f32, default: log1p_unit_f64)(x)
@@ -29,14 +30,16 @@
     const float r = ((x) - n * 0x1.62e400p-1f) - n * 0x1.7f7d1cp-20f;                               \
     const uint32_t shifter = 0x4b400000u
 
-/* exp(r) - 1 for |r| <= ln(2)/2, in pairs (Estrin): fewer steps wait for each other */
+/* exp(r) - 1 for |r| <= ln(2)/2, in pairs (Estrin): fewer steps wait for each other. In double the minimax
+ * polynomial (Remez 1934), within 4e-18 of exp(r), is two terms shorter than Taylor's. */
 static inline double expm1_near_zero_f64(double r)
 {
     const double r2 = r * r, r4 = r2 * r2;
-    const double low = (0.5 + r * (1.0 / 6.0)) + r2 * (1.0 / 24.0 + r * (1.0 / 120.0));
-    const double middle = (1.0 / 720.0 + r * (1.0 / 5040.0)) + r2 * (1.0 / 40320.0 + r * (1.0 / 362880.0));
-    const double high = (1.0 / 3628800.0 + r * (1.0 / 39916800.0)) +
-                        r2 * (1.0 / 479001600.0 + r * (1.0 / 6227020800.0));
+    const double low = (0x1.000000000000ap-1 + r * 0x1.55555555554fap-3) +
+                       r2 * (0x1.555555555087cp-5 + r * 0x1.1111111127be6p-7);
+    const double middle = (0x1.6c16c1842a198p-10 + r * 0x1.a01a012a57713p-13) +
+                          r2 * (0x1.a0199a0c53efap-16 + r * 0x1.71df2552a3075p-19);
+    const double high = 0x1.28ad72dd1dd64p-22 + r * 0x1.ad7f6e8eaa133p-26;
     return r + r2 * (low + r4 * (middle + r4 * high));
 }
 
@@ -71,6 +74,27 @@ static inline float exp_f32(float x)
     s1.u = (half - 256 + 127) << 23;
     s2.u = (k - half - 256 + 127) << 23;
     return (1.0f + expm1_near_zero_f32(r)) * s1.f * s2.f;
+}
+
+/* exp(x) for x <= 0, at less cost: 0 where it would be too small for a factor 2^n of its own */
+static inline double exp_falling_f64(double x)
+{
+    const double y = x < -708.0 ? -708.0 : x;
+    REDUCE_F64(y);
+    union { double d; uint64_t u; } s;
+    s.u = (bits.u - shifter + 1023) << 52;
+    const double e = (1.0 + expm1_near_zero_f64(r)) * s.d;
+    return x < -708.0 ? 0.0 : e;
+}
+
+static inline float exp_falling_f32(float x)
+{
+    const float y = x < -87.0f ? -87.0f : x;
+    REDUCE_F32(y);
+    union { float f; uint32_t u; } s;
+    s.u = (bits.u - shifter + 127) << 23;
+    const float e = (1.0f + expm1_near_zero_f32(r)) * s.f;
+    return x < -87.0f ? 0.0f : e;
 }
 
 /* exp(x) - 1 up to x = 40 (float32: 20): 2^n (exp(r) - 1) + (2^n - 1), exact where x is small */

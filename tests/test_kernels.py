@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import CLASSIFICATION, LOSSES, REGRESSION, SOFTMAX, mean_loss, softmax_loss
+from scipy.special import expit
 from shared import assert_releases_the_gil, read_only
 from threadpoolctl import threadpool_limits
 
@@ -77,6 +78,26 @@ def test_softmax_gradient_is_its_numpy_twin(k, loss, dtype):
     rows, slope = softmax_loss(loss, codes, X.astype(float) @ w)
     twin = np.average(rows, weights=s), X.T @ (slope * s[:, None]) / s.sum()
     assert_twins(loss_gradient(X, codes.astype(dtype), w, loss, s), twin, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_log_loss_of_rows_told_apart_keeps_its_digits(dtype):
+    tol = {np.float64: 1e-13, np.float32: 1e-5}[dtype]
+    for m in (1, 7, 16, 33, 500, 513, 3000):
+        for low, high in [(1e-8, 1e-3), (5, 30), (35, 80), (-3, 600), (-900, -600), (750, 900)]:
+            z = np.linspace(low, high, m).astype(dtype)
+            value, gradient = loss_gradient(z[:, None], np.ones(m, dtype), np.ones(1, dtype), "log_loss")
+            z = z.astype(float)
+            assert_allclose(value, np.logaddexp(0, -z).mean(), rtol=tol, atol=np.finfo(dtype).tiny)
+            assert_allclose(gradient, [-(z * expit(-z)).mean()], rtol=tol, atol=1e3 * np.finfo(dtype).tiny)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_log_loss_of_nothing_is_log_2_for_any_number_of_rows(dtype):
+    for m in [*range(1, 70), 255, 256, 257, 511, 512, 513, 1024, 5000]:
+        X = np.ones((m, 2), dtype, order="F")  # whose blocks are longest
+        value, _ = loss_gradient(X, np.ones(m, dtype), np.zeros(2, dtype), "log_loss")
+        assert_allclose(value, np.log(2), rtol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("loss", ALL_LOSSES)
