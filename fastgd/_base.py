@@ -163,10 +163,6 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         began = perf_counter()
-        if self.early_stopping:
-            raise ValueError(
-                "early_stopping=True is for fit: partial_fit holds no rows out. Set it to False."
-            )
         first = not hasattr(self, "_training")
         X, y = self._validate_X_y(X, y, reset=first)
         classes = self._find_classes(y, classes if first else self._seen_classes(classes))

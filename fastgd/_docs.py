@@ -75,7 +75,7 @@ default="auto"
         optimizer's state.
     n_jobs : int or None, default=None
         Threads of full batches and of networks. None lets the work decide within what OMP_NUM_THREADS,
-        threadpoolctl or joblib allow; results do not depend on it.
+        threadpoolctl or joblib allow; results do not depend on it. A forked process uses one.
     verbose : int, default=0
         Print a line per iteration or epoch; in `partial_fit` rows, objective and time of the chunk."""
 

@@ -21,7 +21,7 @@
     union { double d; uint64_t u; } bits;                                                          \
     bits.d = (x) * 0x1.71547652b82fep0 + 0x1.8p52;                                                  \
     const double n = bits.d - 0x1.8p52;                                                            \
-    const double r = ((x) - n * 0x1.62e42fefa3800p-1) - n * 0x1.ef35793c76730p-45;                  \
+    const double most = (x) - n * 0x1.62e42fefa3800p-1, r = most - n * 0x1.ef35793c76730p-45;       \
     const uint64_t shifter = 0x4338000000000000u
 #define REDUCE_F32(x)                                                                              \
     union { float f; uint32_t u; } bits;                                                           \
@@ -105,7 +105,8 @@ static inline double expm1_narrow_f64(double x)
     REDUCE_F64(x);
     union { double d; uint64_t u; } s;
     s.u = (bits.u - shifter + 1023) << 52;
-    return s.d * expm1_near_zero_f64(r) + (s.d - 1.0);
+    const double lost = (most - r) - n * 0x1.ef35793c76730p-45; /* of r, by rounding */
+    return s.d * (expm1_near_zero_f64(r) + lost) + (s.d - 1.0);
 }
 
 static inline float expm1_narrow_f32(float x)

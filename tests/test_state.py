@@ -253,14 +253,15 @@ def test_a_warm_start_that_does_not_fit_names_what_it_begins_at(data, hidden, na
         model.fit(data.X, data.binary, coef_init=np.zeros((1, 1)))
 
 
-def test_partial_fit_neither_stops_early_nor_keeps_the_scores_of_a_fit(data):
-    model = GDRegressor(early_stopping=True, random_state=0).fit(data.X, data.y)
-    with pytest.raises(ValueError, match="early_stopping"):
-        model.partial_fit(data.X, data.y)
-    assert len(model.validation_scores_) == model.n_iter_
-    assert not hasattr(
-        model.set_params(early_stopping=False).partial_fit(data.X, data.y), "validation_scores_"
+def test_partial_fit_holds_no_rows_out_and_keeps_no_scores_of_a_fit(data):
+    model = GDRegressor(early_stopping=True, learning_rate=0.01, random_state=0)
+    assert_array_equal(
+        clone(model).partial_fit(data.X, data.y).coef_,
+        clone(model).set_params(early_stopping=False).partial_fit(data.X, data.y).coef_,
     )
+    model.fit(data.X, data.y)
+    assert len(model.validation_scores_) == model.n_iter_
+    assert not hasattr(model.partial_fit(data.X, data.y), "validation_scores_")
 
 
 def test_weights_of_validation_rows_are_not_negative_either(data):
