@@ -45,7 +45,7 @@ def gradient(quick):
         for dtype, order in LAYOUTS:
             X = dense(m // 10 if quick else m, d, dtype, order)
             y = linear_target(X)
-            counts = (y > 0).astype(dtype)  # a valid target of every loss
+            margins, counts = np.sign(y), (y > 0).astype(dtype)
             w = (np.random.default_rng(2).standard_normal(d) / np.sqrt(d)).astype(dtype)
             name = f"{len(X):,} x {d:,} {dtype} {order}"
 
@@ -55,8 +55,9 @@ def gradient(quick):
             def two_pass(X=X, y=y, w=w):
                 return X.T @ (X @ w - y) / len(X)
 
-            def of_loss(loss, X=X, y=counts, w=w):
-                return lambda: kernels.loss_gradient(X, y, w, loss=loss)
+            def of_loss(loss, X=X, margins=margins, counts=counts, w=w):
+                target = margins if loss == "log_loss" else counts
+                return lambda: kernels.loss_gradient(X, target, w, loss=loss)
 
             ours, numpy, *reads = alternate(fused, two_pass, *streaming_readers(X), rounds=15)
             speed, limit = X.nbytes / ours / 1e9, X.nbytes / min(reads) / 1e9

@@ -129,7 +129,7 @@ def loss_gradient(X, y, w, loss="squared_error", sample_weight=None, *, epsilon=
     coupled = np.ndim(w) == 2 and np.shape(w)[1] > 1 and np.ndim(y) == 1 and loss in COUPLED
     X, Y, w, theta = _arrays(X, y, w, labels=coupled)
     loss = _find_loss(loss, coupled, epsilon, quantile)
-    if loss.target == "margin" and not (np.abs(Y) == 1).all():
+    if loss.target == "margin" and np.count_nonzero(Y == 1) + np.count_nonzero(Y == -1) < Y.size:
         raise ValueError(f"y must be -1 or 1 with the loss {loss.name!r}.")
     weight, n = None, len(X)
     if sample_weight is not None:
