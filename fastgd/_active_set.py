@@ -1,4 +1,4 @@
-"""Least squares with an L1 penalty: Newton's method on the few weights that are not zero.
+"""Quadratics with an L1 penalty: Newton's method on the few weights that are not zero.
 
 While the signs of the weights stay what they are, the objective is a quadratic, and one step on its Hessian's
 rows and columns of these weights minimises it. A weight that would change its sign becomes zero and leaves;
@@ -18,9 +18,10 @@ SHARE = 0.3  # zeros whose excess is at least this share of the largest enter to
 
 
 def active_set(model, result, monitor, *, tol):
-    """Minimise a `QuadraticModel` of squared error with thresholds * |u|.
+    """Minimise a `QuadraticModel` with thresholds * |u|.
 
-    It stops at the duality gap, or where all that is left is rounding.
+    It stops where the gap is small, or where all that is left is rounding. The gap is that of the dual where
+    the model is all of a squared error, else what the weights could gain one by one.
 
     Returns
     -------
@@ -29,7 +30,9 @@ def active_set(model, result, monitor, *, tol):
     """
     thresholds = model.l1_thresholds()
     u = np.array(result.u)
-    outputs = [_Output(model.hessians[0], thresholds, row) for row in u]
+    whole = model.loss.kernel == "squared_error"
+    hessians = model.hessians * (len(u) // len(model.hessians))
+    outputs = [_Output(H, thresholds, row, whole) for H, row in zip(hessians, u, strict=True)]
     start = None
     while all(np.count_nonzero(output.sign) <= LARGEST for output in outputs) and monitor.proceed():
         value, gradient = model.value_and_grad(u)
@@ -59,10 +62,12 @@ class _Output:
     thresholds : ndarray of shape (p,)
         Zero for the intercept, the last, which is always in the set.
     u : ndarray of shape (p,), changed
+    whole : bool
+        Whether the quadratic is a squared error, and so has its dual.
     """
 
-    def __init__(self, hessian, thresholds, u):
-        self.hessian, self.thresholds, self.u = hessian, thresholds, u
+    def __init__(self, hessian, thresholds, u, whole):
+        self.hessian, self.thresholds, self.u, self.whole = hessian, thresholds, u, whole
         self.sign = np.sign(u)
         self.sign[-1] = 1.0
         self.settled = self.done = False
@@ -71,7 +76,7 @@ class _Output:
     def step(self, value, gradient, objective, target):
         """From the smooth part of the objective, its gradient and the whole at u, one step further."""
         if self.settled and not self.done:
-            self.gap = self._duality_gap(value, gradient, objective)
+            self.gap = self._duality_gap(value, gradient, objective) if self.whole else self._gains(gradient)
             entered = self._enter(gradient)
             # a step in an ill-conditioned set leaves some of its gradient to the next one
             self.done = self.gap <= target or not (entered or objective < self.lowest)
@@ -89,6 +94,12 @@ class _Output:
         beyond = np.maximum(np.abs(gradient[self.thresholds > 0]), bound)
         shrunk = np.min(bound / beyond, initial=1.0)
         return objective - shrunk * (2 * value - self.u @ gradient) + shrunk**2 * value
+
+    def _gains(self, gradient):
+        """By how much zeros would lower the objective, each by itself."""
+        excess, curvature = np.abs(gradient) - self.thresholds, self.hessian.diagonal()
+        could = (self.sign == 0) & (excess > 0)
+        return float(np.sum(excess[could] ** 2 / curvature[could])) / 2
 
     def _enter(self, gradient):
         """Let zeros into the set; returns whether there were any to let in."""

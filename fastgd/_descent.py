@@ -20,11 +20,12 @@ from ._linear import LinearProblem
 from ._metrics import GRAM_LIMIT, Diagonal, Gram
 from ._network import RATES
 from ._optimizers import ACCELERATED_LIMIT
+from ._proximal_newton import proximal_newton
 from ._quadratic import QuadraticModel
 from ._row_sample import RowSample
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
-from ._solvers import Result, accelerated, newton, proximal_newton, smoothing, variable_metric
+from ._solvers import Result, accelerated, newton, smoothing, variable_metric
 from ._sparse import is_sparse
 from ._threads import one_blas_thread
 

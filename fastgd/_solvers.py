@@ -17,7 +17,6 @@ import numpy as np
 
 from ._exceptions import DivergenceError
 from ._metrics import Diagonal, Gram
-from ._monitor import Silent
 from ._quadratic import QuadraticModel
 
 STALLED = 3  # steps of Newton's method that lowered nothing, after which there is nothing to refine
@@ -221,7 +220,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
             continue  # tol=None runs all iterations
         direction = -scaled * (open_ | (calm > 0))
         H_new = None if H is None else problem.empty_curvature()
-        found = _backtrack(problem, u, direction, value, slope[:, 0], H_new, ~open_[:, 0])
+        found = backtrack(problem, u, direction, value, slope[:, 0], H_new, ~open_[:, 0])
         if found is None:
             if fresh or not (refresh or pairs):  # rounding is all that is left
                 reason = monitor.report(value.sum(), theta)
@@ -260,7 +259,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
                 metric = None
 
 
-def _backtrack(problem, u, direction, objective, slope, H, settled):
+def backtrack(problem, u, direction, objective, slope, H, settled):
     """The longest of the steps 1, 1/4, 1/16 ... that lowers each group's objective (Armijo 1966).
 
     Groups that are settled take the whole step, or stay where they are if it leads up. Returns the step,
@@ -313,52 +312,6 @@ def _times_inverse_hessian(gradient, metric, pairs, inner):
     for (step, change, bent), a in zip(pairs, reversed(coefficients), strict=True):
         r = r + step * (a - inner(change, r) / bent)
     return r
-
-
-def proximal_newton(problem, result, monitor, *, tol):
-    """u <- u + t (v - u), v the minimum of the local quadratic model plus the L1 penalty.
-
-    The quadratic model has the Hessian at u and is minimised by `accelerated`, without looking at the
-    data (Lee, Sun & Saunders 2014). Damping as in `variable_metric`.
-    """
-    u, H = result.u, problem.empty_curvature()
-    value, gradient = problem.value_and_grad(u, H)
-    base = problem.hessian_bound(problem.mean_curvature(H))
-    damping, calm, start = 1e-4, 0, value + problem.l1_value(u)
-    inner_tol, finest = 0.03, 0.1 * (tol or 1e-8)
-
-    def theta():
-        return problem.coordinates.to_theta(result.u)
-
-    while monitor.proceed():
-        hessians = [P + damping * base for P in problem.local_hessians(H)]
-        model = QuadraticModel(problem, u, value, gradient, hessians)
-        inner = Result(u)
-        metric = Diagonal(model.lipschitz() or 1.0)
-        accelerated(model, metric, inner, Silent(max_iter=2000), tol=inner_tol)
-        direction = inner.u - u
-        objective = value + problem.l1_value(u)
-        model_value = model.value_and_grad(inner.u)[0] + problem.l1_value(inner.u)
-        gap = objective - model_value
-        target = target_gap(problem, objective, start, tol) if tol is not None else 0.0
-        calm = calm + 1 if np.all(gap <= target) else 0
-        result.gap = float(np.sum(gap))
-        shares = np.abs(gap) / np.maximum(objective - problem.floor, 1e-300)
-        inner_tol = np.clip(0.1 * np.sqrt(shares.max()), finest, inner_tol)  # as fine as it is worth
-        slope = problem.inner(gradient, direction)[:, 0] + problem.l1_value(inner.u) - problem.l1_value(u)
-        H_new = problem.empty_curvature()
-        found = _backtrack(problem, u, direction, objective, slope, H_new, np.zeros(len(slope), bool))
-        if found is not None:
-            step, value, gradient, tries = found
-            result.u, H = u + step, H_new
-        reason = monitor.report(objective.sum(), theta)
-        if reason or (tol is not None and (calm == 2 or found is None)):  # None: rounding is all that is left
-            result.reason = reason or "converged"
-            return
-        if found is None:
-            continue  # tol=None runs all iterations
-        u = result.u
-        damping = min(damping * 10, 1.0) if tries else max(damping / 10, 1e-8)
 
 
 def smoothing(problem, make_solver, width, result, monitor, *, tol):
