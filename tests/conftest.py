@@ -1,6 +1,7 @@
 """Small data shared by all tests: well-behaved, noisy (no class separable), always the same."""
 
 import os
+import signal
 import sys
 from types import SimpleNamespace
 
@@ -10,6 +11,8 @@ import pytest
 from fastgd import GDClassifier, GDRegressor
 
 os.environ["MPLBACKEND"] = "Agg"  # no test opens a window
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
