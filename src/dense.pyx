@@ -15,7 +15,7 @@ from cython.parallel cimport prange
 from libc.string cimport memcpy
 
 from activations cimport ACTIVATIONS, N_ACTIVATIONS, activate, differentiate
-from products cimport blas_product, descend, own_product
+from products cimport blas_product
 
 cdef extern from "softmax.h" nogil:
     void softmax_rows_forward_f64(Py_ssize_t m, Py_ssize_t k, const double* Z, double* P) noexcept
@@ -46,26 +46,6 @@ cdef Py_ssize_t rows_per_product(Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) noexc
     """All m rows, or so few at a time that BLAS keeps to this thread."""
     cdef Py_ssize_t rows = WORK_OF_ONE_BLAS_THREAD // (d * k)
     return rows if rows >= 16 and m * d * k < MIN_WORK_OF_BLAS_THREADS else m
-
-
-def add_product(
-    const floating[:, ::1] A, const floating[:, ::1] B, floating[:, ::1] C, bint transpose_a,
-    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, bint add,
-):
-    """C[:m, :n] (+)= op(A)[:m, :k] B[:k, :n], by our own kernel whatever the size: for tests of it."""
-    with nogil:
-        own_product(transpose_a, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], add, &C[0, 0],
-                    C.shape[1])
-
-
-def descend_by_product(
-    const floating[:, ::1] A, const floating[:, ::1] B, floating[:, ::1] C, bint transpose_a,
-    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double rate, double l2,
-):
-    """C[:m, :n] -= rate (op(A)[:m, :k] B[:k, :n] + l2 C[:m, :n]): for tests of it."""
-    with nogil:
-        descend(transpose_a, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], <floating> rate,
-                <floating> l2, &C[0, 0], C.shape[1])
 
 
 def dense_forward(

@@ -1,4 +1,4 @@
-"""The layers of a network: rows forward and backward, and the gradient of a piece of the weights.
+"""The layers of a network: rows forward and backward.
 
 Layer l maps size[l] numbers to size[l + 1]; its part of theta is W (size[l], size[l + 1]) and b, followed by
 scale and shift of the batch normalisation where there is one. What the rows of a batch leave on their way
@@ -10,7 +10,7 @@ from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
 from activations cimport activate, differentiate
-from products cimport descend, gemm_pays, product
+from products cimport product
 from rows cimport Layout, row_at
 from simd cimport axpy
 
@@ -62,24 +62,6 @@ cdef inline void enter_sparse(
         for p in range(inputs.rows.begin[row], inputs.rows.begin[row + 1]):
             j = inputs.rows.at[p]
             axpy(h, <floating> (x[p] * (1 if inputs.scale == NULL else inputs.scale[j])), W + j * h, Z + i * h)
-
-
-cdef inline void gradient_of_sparse(
-    const Inputs* inputs, Py_ssize_t n, Py_ssize_t h, Py_ssize_t lo, Py_ssize_t hi, const floating* D,
-    floating* G,
-) noexcept nogil:
-    """Rows lo .. hi of G (d, h) += X^T D over the n rows of a batch."""
-    cdef Py_ssize_t i, p, j, row
-    cdef const floating* x = <const floating*> inputs.sparse
-    for i in range(n):
-        row = row_at(inputs.order, inputs.first + i)
-        for p in range(inputs.rows.begin[row], inputs.rows.begin[row + 1]):
-            j = inputs.rows.at[p]
-            if j >= hi:  # columns are sorted
-                break
-            if j >= lo:
-                axpy(h, <floating> (x[p] * (1 if inputs.scale == NULL else inputs.scale[j])), D + i * h,
-                     G + j * h)
 
 
 cdef inline void normalise(
@@ -203,79 +185,3 @@ cdef inline void backward(
             W = theta + net.at[l] + (net.size[l] + 1) * h
             normalise_back(net, l, W, w, share, n, D, w + net.gradient + net.at[l] + (net.size[l] + 1) * h)
         next = <const floating*> D
-
-
-cdef inline Py_ssize_t begin_of_piece(Shape* net, Py_ssize_t l, Py_ssize_t piece) noexcept nogil:
-    """Rows of W are shared out; what follows W belongs to the last piece."""
-    return piece * net.size[l] // net.pieces[l]
-
-
-cdef inline void gradient_of_biases(
-    Shape* net, Py_ssize_t l, Py_ssize_t rows, bint add, floating* w,
-) noexcept nogil:
-    """db: D summed over the rows of a batch, added to what is there if `add`."""
-    cdef Py_ssize_t h = net.size[l + 1], i, j, c, n
-    cdef const floating* D = w + net.d[l]
-    cdef floating* db = w + net.gradient + net.at[l] + net.size[l] * h
-    if not add:
-        memset(db, 0, h * sizeof(floating))
-    if not net.biases:
-        return
-    if l < net.layers - 1:
-        for i in range(rows):
-            axpy(h, <floating> 1, D + i * h, db)
-        return
-    for c in range(net.chunks):  # the slopes lie chunk by chunk
-        n = (c + 1) * rows // net.chunks - c * rows // net.chunks
-        D = w + net.own + c * net.chunk + net.r
-        for j in range(h):
-            for i in range(n):
-                db[j] += D[j * n + i]
-
-
-cdef inline void gradient_of_piece(
-    Shape* net, Py_ssize_t l, Py_ssize_t piece, const Inputs* inputs, Py_ssize_t rows, bint add,
-    floating* w,
-) noexcept nogil:
-    """dW = A^T D for some rows of W, and with the last of them db; added to what is there if `add`."""
-    cdef Py_ssize_t fan_in = net.size[l], h = net.size[l + 1], lo = begin_of_piece(net, l, piece)
-    cdef Py_ssize_t hi = begin_of_piece(net, l, piece + 1), c, first, n
-    cdef const floating* A = <const floating*> (w + net.a[l]) if l > 0 else <const floating*> inputs.dense
-    cdef const floating* D
-    cdef floating* G = w + net.gradient + net.at[l]
-    if piece == net.pieces[l] - 1:
-        gradient_of_biases(net, l, rows, add, w)
-    if l < net.layers - 1:
-        D = w + net.d[l]
-        if l == 0 and inputs.rows.sparse:
-            if not add:
-                memset(G + lo * h, 0, (hi - lo) * h * sizeof(floating))
-            gradient_of_sparse(inputs, rows, h, lo, hi, D, G)
-        else:
-            product(True, False, hi - lo, h, rows, A + lo, fan_in, D, h, add, G + lo * h, h)
-        return
-    for c in range(net.chunks):  # the slopes lie chunk by chunk
-        first = c * rows // net.chunks
-        n = (c + 1) * rows // net.chunks - first
-        if n == 0:
-            continue
-        D = w + net.own + c * net.chunk + net.r
-        product(True, True, hi - lo, h, n, A + first * fan_in + lo, fan_in, D, n, add or first > 0,
-                G + lo * h, h)
-
-
-cdef inline bint descend_on_piece(
-    Shape* net, Py_ssize_t l, Py_ssize_t piece, const Inputs* inputs, Py_ssize_t rows, double rate,
-    double l2, floating* theta, floating* w,
-) noexcept nogil:
-    """W <- W - rate (A^T D + l2 W) for some rows of W, unless the product is BLAS's; whether it is done."""
-    cdef Py_ssize_t fan_in = net.size[l], h = net.size[l + 1], lo = begin_of_piece(net, l, piece)
-    cdef Py_ssize_t n = begin_of_piece(net, l, piece + 1) - lo
-    cdef const floating* A = <const floating*> (w + net.a[l]) if l > 0 else <const floating*> inputs.dense
-    if l == net.layers - 1 or (l == 0 and inputs.rows.sparse):
-        return False
-    if not gemm_pays(False, n, h, rows, sizeof(floating)):
-        return False
-    descend(True, n, h, rows, A + lo, fan_in, <const floating*> (w + net.d[l]), h, <floating> rate,
-            <floating> l2, theta + net.at[l] + lo * h, h)
-    return True

@@ -17,17 +17,15 @@ import numpy as np
 cimport cython
 from cython cimport floating
 from cython.parallel cimport prange
-from libc.math cimport sqrt
 from libc.string cimport memcpy
 
 from activations cimport ACTIVATIONS, N_ACTIVATIONS
-from layers cimport (
-    Inputs, Shape, backward, begin_of_piece, descend_on_piece, forward, gradient_of_biases, gradient_of_piece,
-)
+from layers cimport Inputs, Shape, backward, forward
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
+from pieces cimport Update, update_apart, weigh_piece
+from products cimport descend, own_product
 from rows cimport Layout, fetch, layout_of, values_of
-from simd cimport axpy, dot
-from updates cimport ADAMW, GD, Hyper, add_to_mean, apply_rule, smallest_subgradient
+from updates cimport add_to_mean
 
 ACTIVATION_IDS = {ACTIVATIONS[i].name.decode(): i for i in range(N_ACTIVATIONS)}
 
@@ -121,83 +119,6 @@ cdef void pass_chunk(
 
 
 # ---------------------------------------------------------------------------------------------
-# weights: the update of a piece of a layer
-# ---------------------------------------------------------------------------------------------
-
-cdef struct Update:
-    # all that a piece needs beside its gradient
-    int rule
-    Hyper hyper
-    double l2, l1, a, t
-    Py_ssize_t slot  # distance between the arrays of state
-
-
-cdef void add_penalty(
-    Py_ssize_t n, const floating* theta, const floating* scale, double l2, double l1,
-    floating* gradient,
-) noexcept nogil:
-    """Of n weights, each under the penalty as scale * theta; NULL for theta itself."""
-    cdef Py_ssize_t j
-    if l2 != 0 and scale == NULL:
-        axpy(n, <floating> l2, theta, gradient)
-    elif l2 != 0:
-        for j in range(n):
-            gradient[j] += <floating> l2 * scale[j] * scale[j] * theta[j]
-    if l1 != 0:
-        for j in range(n):
-            gradient[j] = smallest_subgradient(theta[j], gradient[j],
-                                               <floating> (l1 * (1 if scale == NULL else scale[j])))
-
-
-cdef void update_parameters(
-    Update* update, Py_ssize_t n, Py_ssize_t n_weights, floating* theta, const floating* gradient,
-    floating* state,
-) noexcept nogil:
-    """One step of n parameters, the first n_weights of which are penalised.
-
-    With L1, a weight that would change its sign stops at zero.
-    """
-    cdef Py_ssize_t first = 0, rows, j
-    cdef floating old[512]
-    if update.rule == ADAMW and update.l2 != 0:
-        for j in range(n_weights):
-            theta[j] *= <floating> (1 - update.a * update.l2)
-    while update.l1 != 0 and first < n_weights:
-        rows = min(512, n_weights - first)
-        memcpy(old, theta + first, rows * sizeof(floating))
-        apply_rule(update.rule, &update.hyper, rows, theta + first, gradient + first,
-                   state + first if state != NULL else NULL, update.slot, update.a, update.t)
-        for j in range(rows):
-            if old[j] * theta[first + j] < 0:
-                theta[first + j] = 0
-        first += rows
-    apply_rule(update.rule, &update.hyper, n - first, theta + first, gradient + first,
-               state + first if state != NULL else NULL, update.slot, update.a, update.t)
-
-
-cdef Py_ssize_t end_of_piece(Shape* net, Py_ssize_t l, Py_ssize_t piece) noexcept nogil:
-    """In theta, of a piece and of what belongs to it behind the weights."""
-    if piece < net.pieces[l] - 1:
-        return net.at[l] + begin_of_piece(net, l, piece + 1) * net.size[l + 1]
-    return net.at[l + 1] if l < net.layers - 1 else net.n_parameters
-
-
-cdef void finish_piece(
-    Shape* net, Py_ssize_t l, Py_ssize_t piece, Update* update, bint penalise, bint step,
-    floating* theta, const floating* scale, floating* gradient, floating* state,
-) noexcept nogil:
-    """The penalty's part of a piece's gradient, and its update."""
-    cdef Py_ssize_t h = net.size[l + 1], lo = net.at[l] + begin_of_piece(net, l, piece) * h
-    cdef Py_ssize_t end = net.at[l] + begin_of_piece(net, l, piece + 1) * h  # of weights
-    if penalise:
-        add_penalty(end - lo, <const floating*> theta + lo, scale + lo if scale != NULL else NULL,
-                    0 if update.rule == ADAMW else update.l2, update.l1, gradient + lo)
-    if step:
-        update_parameters(update, end_of_piece(net, l, piece) - lo, end - lo, theta + lo,
-                          <const floating*> gradient + lo, state + lo if state != NULL else NULL)
-
-
-# ---------------------------------------------------------------------------------------------
 # batches
 # ---------------------------------------------------------------------------------------------
 
@@ -230,60 +151,6 @@ cdef void pass_batch(
                 weigh_piece(net, piece, &inputs, n, first > 0, first + n == rows, w, update, theta,
                             scale, state)
         first += n
-
-
-cdef void weigh_piece(
-    Shape* net, Py_ssize_t piece, const Inputs* inputs, Py_ssize_t n, bint add, bint complete,
-    floating* w, Update* update, floating* theta, const floating* scale, floating* state,
-) noexcept nogil:
-    """The gradient of a piece, and its update where this is the last block of a batch.
-
-    A plain step needs no array of the gradient, which would be written and read again.
-    """
-    cdef Py_ssize_t l = 0, rest
-    while piece >= net.pieces[l]:
-        piece -= net.pieces[l]
-        l += 1
-    if (complete and not add and update != NULL and update.rule == GD and update.l1 == 0
-            and (update.l2 == 0 or scale == NULL)
-            and descend_on_piece(net, l, piece, inputs, n, update.a, update.l2, theta, w)):
-        if piece == net.pieces[l] - 1:
-            rest = net.at[l] + net.size[l] * net.size[l + 1]  # behind the weights
-            gradient_of_biases(net, l, n, False, w)
-            update_parameters(update, end_of_piece(net, l, piece) - rest, 0, theta + rest,
-                              <const floating*> (w + net.gradient + rest), <floating*> NULL)
-        return
-    gradient_of_piece(net, l, piece, inputs, n, add, w)
-    if complete and update != NULL:
-        finish_piece(net, l, piece, update, True, True, theta, scale, w + net.gradient, state)
-
-
-cdef void update_apart(
-    Shape* net, Update* update, double clip_norm, floating* theta, const floating* scale,
-    floating* gradient, floating* state, double* norms,
-) noexcept nogil:
-    """The norms of the layers' gradients; the penalty; the norm of the whole, clipped; then the update."""
-    cdef Py_ssize_t j, l, piece
-    cdef double norm
-    norms_of_layers(net, <const floating*> gradient, norms)
-    for l in range(net.layers):
-        for piece in range(net.pieces[l]):
-            finish_piece(net, l, piece, update, True, False, theta, scale, gradient, state)
-    if clip_norm > 0:
-        norm = sqrt(dot(net.n_parameters, <const floating*> gradient, <const floating*> gradient))
-        if norm > clip_norm:
-            for j in range(net.n_parameters):
-                gradient[j] *= <floating> (clip_norm / (norm + 1e-6))  # as in torch.nn.utils
-    for l in range(net.layers):
-        for piece in range(net.pieces[l]):
-            finish_piece(net, l, piece, update, False, True, theta, scale, gradient, state)
-
-
-cdef void norms_of_layers(Shape* net, const floating* gradient, double* norms) noexcept nogil:
-    cdef Py_ssize_t l, end
-    for l in range(net.layers):
-        end = net.at[l + 1] if l < net.layers - 1 else net.n_parameters
-        norms[l] = sqrt(dot(end - net.at[l], gradient + net.at[l], gradient + net.at[l]))
 
 
 cdef class Network:
@@ -514,3 +381,27 @@ cdef sums(double[:, ::1] totals, int loss):
     if loss >= SOFTMAX_LOG_LOSS:
         total[:] = total[0]
     return total
+
+
+# ---------------------------------------------------------------------------------------------
+# the products by themselves, for tests of them
+# ---------------------------------------------------------------------------------------------
+
+def add_product(
+    const floating[:, ::1] A, const floating[:, ::1] B, floating[:, ::1] C, bint transpose_a,
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, bint add,
+):
+    """C[:m, :n] (+)= op(A)[:m, :k] B[:k, :n], by our own kernel whatever the size."""
+    with nogil:
+        own_product(transpose_a, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], add, &C[0, 0],
+                    C.shape[1])
+
+
+def descend_by_product(
+    const floating[:, ::1] A, const floating[:, ::1] B, floating[:, ::1] C, bint transpose_a,
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, double rate, double l2,
+):
+    """C[:m, :n] -= rate (op(A)[:m, :k] B[:k, :n] + l2 C[:m, :n])."""
+    with nogil:
+        descend(transpose_a, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], <floating> rate,
+                <floating> l2, &C[0, 0], C.shape[1])

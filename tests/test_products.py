@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastgd._compiled import dense
+from fastgd._compiled import network
 
 UNIT = {np.float64: 2.0**-53, np.float32: 2.0**-24}
 both_dtypes = pytest.mark.parametrize("dtype", UNIT)
@@ -37,7 +37,7 @@ def assert_is_product(m, n, k, dtype, transpose_a, margin, add):
     before = C.copy()
     if not add:
         C[:m, :n] = np.nan  # what is there must not matter
-    dense.add_product(A, B, C, transpose_a, m, n, k, add)
+    network.add_product(A, B, C, transpose_a, m, n, k, add)
     old = before[:m, :n].astype(np.float64) * add
     bound = (k + 2) * UNIT[dtype] * (np.abs(a) @ np.abs(b) + np.abs(old))  # Higham 2002, section 3.5
     assert (np.abs(C[:m, :n] - (a @ b + old)) <= bound).all(), (m, n, k)
@@ -66,7 +66,7 @@ def test_a_step_down_a_product_is_that_of_numpy(dtype, transpose_a, l2):
         a, b = (x.astype(np.float64) for x in seen(A, B, m, n, k, transpose_a))
         before = C.copy()
         old = before[:m, :n].astype(np.float64)
-        dense.descend_by_product(A, B, C, transpose_a, m, n, k, rate, l2)
+        network.descend_by_product(A, B, C, transpose_a, m, n, k, rate, l2)
         terms = rate * (np.abs(a) @ np.abs(b) + l2 * np.abs(old)) + np.abs(old)
         assert (np.abs(C[:m, :n] - (old - rate * (a @ b + l2 * old))) <= (k + 6) * UNIT[dtype] * terms).all()
         before[:m, :n] = C[:m, :n]
@@ -90,7 +90,7 @@ def test_what_is_not_finite_spoils_its_row_or_column_alone(dtype, transpose_a, v
         A, B, C = operands(m, n, k, dtype, transpose_a)
         a, b = seen(A, B, m, n, k, transpose_a)  # views
         (a, b)[operand][i, j] = value
-        dense.add_product(A, B, C, transpose_a, m, n, k, False)
+        network.add_product(A, B, C, transpose_a, m, n, k, False)
         with np.errstate(invalid="ignore"):
             twin = a.astype(np.float64) @ b.astype(np.float64)
         assert not np.isfinite(twin).all()
@@ -102,11 +102,11 @@ def test_what_is_not_finite_spoils_its_row_or_column_alone(dtype, transpose_a, v
 def test_pieces_of_a_product_are_the_product_to_the_bit(dtype, transpose_a):
     m, n, k = 37, 110, 300
     A, B, C = operands(m, n, k, dtype, transpose_a)
-    dense.add_product(A, B, C, transpose_a, m, n, k, False)
+    network.add_product(A, B, C, transpose_a, m, n, k, False)
     for rows, columns in [(1, 1), (5, 48), (8, 17), (36, 110)]:
         for i, j in product(range(0, m, rows), range(0, n, columns)):
             a = np.ascontiguousarray(A[:, i : i + rows] if transpose_a else A[i : i + rows])
             b = np.ascontiguousarray(B[:, j : j + columns])
             part = np.empty((min(rows, m - i), min(columns, n - j)), dtype)
-            dense.add_product(a, b, part, transpose_a, *part.shape, k, False)
+            network.add_product(a, b, part, transpose_a, *part.shape, k, False)
             assert_array_equal(part, C[i : i + rows, j : j + columns])
