@@ -230,7 +230,7 @@ def _smooth(problem, plan, result, monitor, tol):
         else:
             memory, refresh = 20 if momentum else 0, loss.kernel != "softmax_brier_score"
             sample = RowSample.of(problem)
-            bound = None  # of few columns, or few rows, the local curvature costs less than a pass
+            bound = None  # the local curvature of few columns, or of a sample, costs less than a pass
             if loss.curvature and (problem.d > 16 or loss.coupled) and sample is None:
                 bound = Gram([problem.hessian_bound(loss.curvature)], problem.rounding)
             variable_metric(

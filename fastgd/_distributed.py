@@ -66,6 +66,8 @@ class DistributedProblem(LinearProblem):
     penalty : Penalty
     """
 
+    rows_at_hand = False
+
     def __init__(self, chunks, rows, summary, recipe, penalty):
         self.chunks, self.X, self.recipe, self.penalty = chunks, rows, recipe, penalty
         self.Y, self.weight = summary.Y, summary.weight  # few numbers that stand for all

@@ -35,7 +35,14 @@ class LinearProblem:
     penalty : Penalty
     k : int
         Number of outputs.
+
+    Attributes
+    ----------
+    rows_at_hand : bool
+        Whether something may be asked of each row.
     """
+
+    rows_at_hand = True
 
     def __init__(self, X, Y, weight, loss, penalty, *, k, fit_intercept, n_threads):
         self.X, self.Y, self.weight = X, Y, weight
@@ -221,7 +228,7 @@ class LinearProblem:
         is cheap, else its diagonal blocks.
         """
         if not self.loss.coupled:
-            return [self._add_ridge(self._gram(h.astype(np.float64))) for h in curvature]
+            return [self._add_ridge(self._gram(h.astype(np.float64, copy=False))) for h in curvature]
         P, k, p = curvature.astype(np.float64), self.k, self.d + 1
         weight = 1.0 if self.weight is None else self.weight.astype(np.float64)
         if not self.small_softmax:

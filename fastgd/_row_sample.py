@@ -11,10 +11,9 @@ import numpy as np
 
 PER_COLUMN = 25  # rows per column of the first sample: a fifth off in any direction
 GROWTH = 2  # of the sample from one metric to the next
-GOLDEN = (
-    0.6180339887498949  # its multiples modulo 1 are spread evenly, also over every other row, every third ...
-)
+GOLDEN = 0.6180339887498949  # its multiples modulo 1 are spread evenly, over every n-th row too
 FEWEST_COLUMNS = 32  # with fewer, the Gram matrix of all rows costs less than the rows' lengths
+ROWS_AT_A_TIME = 65536
 
 
 class RowSample:
@@ -30,16 +29,15 @@ class RowSample:
 
     def __init__(self, lengths, d):
         self.lengths, self.d, self.size = lengths, d, PER_COLUMN * d
-        self._places = GOLDEN * np.arange(1, len(lengths) + 1) % 1.0
 
     @classmethod
     def of(cls, problem):
         """None where the Hessian of all rows is to be preferred."""
         m, d = problem.X.shape
-        if problem.loss.coupled or d < FEWEST_COLUMNS or not _pays(PER_COLUMN * d, m):
+        wanted = problem.rows_at_hand and not problem.loss.coupled and d >= FEWEST_COLUMNS
+        if not wanted or not _pays(PER_COLUMN * d, m):
             return None
-        lengths = problem.row_norms(1)
-        return cls(1 + lengths, d) if len(lengths) == m else None
+        return cls((1 + problem.row_norms(1)).astype(np.float32), d)
 
     def anew(self):
         """The first sample, for another descent over the same rows."""
@@ -55,13 +53,19 @@ class RowSample:
         """Curvatures (k, m) whose rows' Hessian is, on average, that of the rows' own; most of them zero."""
         if self.share == 1:
             return curvature
-        picked = np.zeros(curvature.shape)
-        for row, h in zip(picked, curvature.astype(np.float64), strict=True):
-            chance = h * self.lengths
-            chance *= self.size / (chance.sum() or 1.0)
-            np.minimum(chance, 1.0, out=chance)
-            np.divide(h, chance, out=row, where=self._places < chance)
+        picked, m = np.zeros(curvature.shape), len(self.lengths)
+        parts = [slice(first, min(first + ROWS_AT_A_TIME, m)) for first in range(0, m, ROWS_AT_A_TIME)]
+        for row, h in zip(picked, curvature, strict=True):
+            total = sum(self._matter(h, part).sum() for part in parts) or 1.0
+            for part in parts:
+                chance = np.minimum(self._matter(h, part) * (self.size / total), 1.0)
+                place = GOLDEN * np.arange(part.start + 1, part.stop + 1) % 1.0
+                np.divide(h[part], chance, out=row[part], where=place < chance)
         return picked
+
+    def _matter(self, h, part):
+        """How much rows matter to the Hessian with curvatures h."""
+        return h[part] * self.lengths[part].astype(np.float64)
 
     def grow(self):
         self.size *= GROWTH
