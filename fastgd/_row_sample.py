@@ -13,7 +13,7 @@ PER_COLUMN = 25  # rows per column of the first sample: a fifth off in any direc
 GROWTH = 2  # of the sample from one metric to the next
 GOLDEN = 0.6180339887498949  # its multiples modulo 1 are spread evenly, over every n-th row too
 FEWEST_COLUMNS = 32  # with fewer, the Gram matrix of all rows costs less than the rows' lengths
-ROWS_AT_A_TIME = 65536
+ROWS_AT_A_TIME = 16384
 
 
 class RowSample:
@@ -37,7 +37,9 @@ class RowSample:
         wanted = problem.rows_at_hand and not problem.loss.coupled and d >= FEWEST_COLUMNS
         if not wanted or not _pays(PER_COLUMN * d, m):
             return None
-        return cls((1 + problem.row_norms(1)).astype(np.float32), d)
+        lengths = problem.row_norms(1)
+        lengths += 1
+        return cls(lengths.astype(np.float32), d)
 
     def anew(self):
         """The first sample, for another descent over the same rows."""
@@ -49,18 +51,18 @@ class RowSample:
         m = len(self.lengths)
         return self.size / m if _pays(self.size, m) else 1.0
 
-    def of_curvature(self, curvature):
-        """Curvatures (k, m) whose rows' Hessian is, on average, that of the rows' own; most of them zero."""
+    def of_curvature(self, h):
+        """Curvatures (m,), most of them zero, whose Hessian is on average that of h, the rows' own."""
         if self.share == 1:
-            return curvature
-        picked, m = np.zeros(curvature.shape), len(self.lengths)
+            return h
+        m = len(self.lengths)
+        picked = np.zeros(m)
         parts = [slice(first, min(first + ROWS_AT_A_TIME, m)) for first in range(0, m, ROWS_AT_A_TIME)]
-        for row, h in zip(picked, curvature, strict=True):
-            total = sum(self._matter(h, part).sum() for part in parts) or 1.0
-            for part in parts:
-                chance = np.minimum(self._matter(h, part) * (self.size / total), 1.0)
-                place = GOLDEN * np.arange(part.start + 1, part.stop + 1) % 1.0
-                np.divide(h[part], chance, out=row[part], where=place < chance)
+        total = sum(self._matter(h, part).sum() for part in parts) or 1.0
+        for part in parts:
+            chance = np.minimum(self._matter(h, part) * (self.size / total), 1.0)
+            place = GOLDEN * np.arange(part.start + 1, part.stop + 1) % 1.0
+            np.divide(h[part], chance, out=picked[part], where=place < chance)
         return picked
 
     def _matter(self, h, part):

@@ -193,7 +193,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     while monitor.proceed():
         if metric is None:
             base = _base_of_damping(problem, H, sample) if base is None else base
-            rows = H if sample is None else sample.of_curvature(H)
+            rows = H if sample is None else map(sample.of_curvature, H)
             hessians = [_damped(P, damping * base) for P in problem.local_hessians(rows)]
             metric = Gram(hessians, problem.rounding)
             if sample is not None:
@@ -285,8 +285,8 @@ def _base_of_damping(problem, H, sample):
     mean = problem.mean_curvature(H)
     if sample is None:
         return problem.hessian_bound(mean)
-    weight = np.ones(H.shape[1]) if problem.weight is None else problem.weight
-    (base,) = problem.local_hessians(sample.of_curvature(mean * weight[None]))
+    h = np.broadcast_to(mean, H.shape[1]) if problem.weight is None else mean * problem.weight
+    (base,) = problem.local_hessians([sample.of_curvature(h)])
     return base
 
 

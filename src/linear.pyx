@@ -4,7 +4,7 @@ In: X (m, d) float32 or float64, dense or sparse; targets Y (k, m), one row per 
 coupled losses); parameters theta (k, d + 1), each row the weights of an output and its intercept.
 Out: sums over rows, in double. Means, penalties and decisions are the caller's.
 
-A pass is cut into chunks whose number depends on the shape alone, each with buffers of its own,
+A pass is cut into chunks whose number depends on the shape alone, each with sums of its own,
 which are added up in order: the result does not depend on how many threads did the work.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dsyrk
@@ -264,18 +264,17 @@ cdef gram_of_rows(const floating[:, :] values, X, const double[::1] h, const dou
     if m * p * p > 1000000:  # as many d^2 buffers as are small beside X, two at least
         chunks = max(2, min(8, (X.size // p if layout.sparse else m) // (20 * p)))
     cdef Py_ssize_t block = 1 if few else max(16, min(512, 524288 // (8 * p)))
-    cdef double[:, ::1] B = np.empty((chunks, block * p))
+    n_threads = min(n_threads, chunks)
+    cdef double[:, ::1] B = np.empty((n_threads, block * p))
     cdef double[:, :, ::1] A = np.zeros((chunks, p, p))
     cdef const floating* x = &values[0, 0]
-    if n_threads > chunks:
-        n_threads = chunks
     with nogil:
         for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
             if few:
                 gram_of_few(x, &layout, &h[0], c * m // chunks, (c + 1) * m // chunks, &A[c, 0, 0])
             else:
                 gram_of_chunk(x, &layout, &h[0], &shift[0], c * m // chunks, (c + 1) * m // chunks,
-                              block, &B[c, 0], &A[c, 0, 0])
+                              block, &B[threadid(), 0], &A[c, 0, 0])
     gram = np.asarray(A[0])
     for c in range(1, chunks):
         gram += A[c]
@@ -352,19 +351,18 @@ cdef moments_of_rows(const floating[:, :] values, X, const floating[::1] weight,
     cdef Py_ssize_t m = X.shape[0], d = X.shape[1], c, chunks = chunks_of(X, m, d, 1)
     cdef Py_ssize_t block = 1 if layout.sparse else rows_per_block(&layout, 8)
     cdef double[::1] shift = np.empty(d), zero = np.zeros(d)
-    cdef double[:, ::1] B = np.empty((chunks, block * d))
+    n_threads = min(n_threads, chunks)
+    cdef double[:, ::1] B = np.empty((n_threads, block * d))
     cdef double[:, :, ::1] S = np.zeros((chunks, 2, d))
     cdef const floating* x = &values[0, 0]
     cdef const floating* s = NULL
     if weight is not None:
         s = &weight[0]
-    if n_threads > chunks:
-        n_threads = chunks
     copy_rows(x, &layout, 0, 1, &zero[0], &shift[0])
     with nogil:
         for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
             moments_of_chunk(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
-                             &B[c, 0], block, &S[c, 0, 0], &S[c, 1, 0])
+                             &B[threadid(), 0], block, &S[c, 0, 0], &S[c, 1, 0])
     first, second = np.add.reduce(S, axis=0)
     return np.asarray(shift), first, second
 
@@ -400,13 +398,14 @@ cdef norms_of_rows(const floating[:, :] values, X, const double[::1] shift, cons
     cdef Py_ssize_t m = X.shape[0], d = X.shape[1], c, chunks = chunks_of(X, m, d, 1)
     cdef Py_ssize_t block = 1 if layout.sparse else rows_per_block(&layout, 8)
     cdef double[::1] out = np.empty(m)
-    cdef double[:, ::1] B = np.empty((chunks, block * d))
+    n_threads = min(n_threads, chunks)
+    cdef double[:, ::1] B = np.empty((n_threads, block * d))
     cdef const floating* x = &values[0, 0]
     cdef double empty = np.sum((np.asarray(shift) * scale) ** 2)
     with nogil:
         for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
             norms_of_chunk(x, &layout, &shift[0], &scale[0], c * m // chunks, (c + 1) * m // chunks, block,
-                           empty, &B[c, 0], &out[0])
+                           empty, &B[threadid(), 0], &out[0])
     return np.asarray(out)
 
 
