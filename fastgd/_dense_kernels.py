@@ -280,6 +280,8 @@ def _arrays(**given):
 
     Numbers in lists take the precision of the arrays beside them.
     """
+    if all(map(_ready, given.values())) and len({a.dtype for a in given.values()}) == 1:
+        return tuple(given.values())
     arrays = {name: np.asarray(a) for name, a in given.items()}
     for name, a in arrays.items():
         if a.dtype.kind not in "biufO":
@@ -295,6 +297,11 @@ def _arrays(**given):
     dtype = next(iter(precisions.values()), np.dtype(np.float64))
     arrays = (np.asarray(a, dtype, order="C") for a in arrays.values())
     return tuple(a if a.flags.aligned else a.copy() for a in arrays)
+
+
+def _ready(a):
+    """Whether kernels can read `a` as it is."""
+    return type(a) is np.ndarray and a.dtype in FLOATS and a.flags.c_contiguous and a.flags.aligned
 
 
 def _check_shapes(arrays, **axes):

@@ -126,16 +126,22 @@ static inline double tanh_f64(double x)
     return copysign(e / (e + 2.0), x);
 }
 
-/* ln 2 in one part: what it lacks is multiplied by n, and tanh feels it less the larger n is */
+/* e = 2^n p + (2^n - 1), p being a polynomial within 2e-8 of exp(r) - 1, closest near zero. The shifter leaves
+ * n + 127 in the low bits. ln 2 is in one part: what it lacks is multiplied by n, and tanh feels it less the
+ * larger n is. */
 static inline float tanh_f32(float x)
 {
+    const float shifter = 0x1.8p23f + 127.0f;
     float a = 2.0f * fabsf(x);
     a = a > 20.0f ? 20.0f : a;
     union { float f; uint32_t u; } bits, s;
-    bits.f = a * 0x1.715476p0f + 0x1.8p23f;
-    const float r = a - (bits.f - 0x1.8p23f) * 0x1.62e430p-1f;
-    s.u = (bits.u - 0x4b400000u + 127) << 23;
-    const float e = s.f * expm1_near_zero_f32(r) + (s.f - 1.0f);
+    bits.f = a * 0x1.715476p0f + shifter;
+    s.u = bits.u << 23;
+    const float r = a - (bits.f - shifter) * 0x1.62e430p-1f;
+    float p = 0x1.12178ep-7f + r * 0x1.6c3840p-10f;
+    p = 0x1.5554cap-3f + r * (0x1.5555cep-5f + r * p);
+    p = r + r * r * (0.5f + r * p);
+    const float e = s.f * p + (s.f - 1.0f);
     return copysignf(e / (e + 2.0f), x);
 }
 
