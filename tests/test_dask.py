@@ -393,7 +393,7 @@ def test_mini_batches_with_automatic_steps_learn(client, params):
 def test_the_size_of_weights_is_of_no_consequence_with_automatic_steps(client, data, target):
     y, Model = chunked(getattr(data, target)), DaskGDRegressor if target == "y" else DaskGDClassifier
     one = Model(batch_size=10, shuffle=False, max_iter=3, tol=None)
-    X = placed(client, np.split(data.X, 3))  # what the workers descend over must not differ
+    X = client.persist(placed(client, np.split(data.X, 3)))  # what workers descend over must not differ
     coefs = [clone(one).fit(X, y, sample_weight=chunked(c * data.s)).coef_ for c in (1, 100)]
     assert_allclose(coefs[0], coefs[1], rtol=1e-9)
 
