@@ -11,7 +11,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 from ._linear import LinearProblem
 from ._network import Architecture
-from ._threads import effective_n_threads
+from ._threads import blas_between_fits, effective_n_threads
 
 LEARNED = ("coef_", "intercept_", "coefs_", "intercepts_", "batch_norms_", "gradient_norms_", "_flat")
 
@@ -42,7 +42,8 @@ def predictor(estimator, X):
     """The predictor of the loss: (m,) where `coef_` is flat, else (m, k)."""
     if hasattr(estimator, "coef_"):
         coef, intercept = estimator.coef_, estimator.intercept_
-        Z = safe_sparse_dot(X, coef.T, dense_output=True)
+        with blas_between_fits(X.size * intercept.size):
+            Z = safe_sparse_dot(X, coef.T, dense_output=True)
         if issparse(coef) and estimator._flat:  # always a matrix
             Z = Z[:, 0]
         return Z + (intercept if Z.ndim == 2 else intercept[0])

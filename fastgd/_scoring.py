@@ -8,6 +8,8 @@ from sklearn.base import is_classifier
 from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
 from sklearn.model_selection._validation import _score
 
+from ._threads import blas_threads
+
 PREDICTORS = 2**16  # numbers
 ROUNDING = 1e-13  # of a sum over rows, as a share of its terms' sizes
 NEGLIGIBLE = 1e-9  # of a score
@@ -92,13 +94,14 @@ class Scoring:
         if self.scoring not in (None, metric):
             return None
         start, scores = perf_counter(), {}
-        for part in self.parts:
-            if metric == "r2":
-                scores[part] = _r2(rows[part], thetas, loss.inverse_link)
-            else:
-                scores[part] = _accuracy(rows[part], thetas, classes)
-            if scores[part] is None:
-                return None
+        with blas_threads(1):  # other descents follow: see `blas_between_fits`
+            for part in self.parts:
+                if metric == "r2":
+                    scores[part] = _r2(rows[part], thetas, loss.inverse_link)
+                else:
+                    scores[part] = _accuracy(rows[part], thetas, classes)
+                if scores[part] is None:
+                    return None
         columns = [[float(s) for s in scores[part]] for part in self.parts]
         names = [f"{part}_scores" for part in self.parts]
         seconds = (perf_counter() - start) / len(thetas)

@@ -84,6 +84,15 @@ def one_blas_thread(work):
     return blas_threads(1) if work > 1e5 else nullcontext()
 
 
+def blas_between_fits(work):
+    """Context of a product that another fit may follow: one thread unless `work` is large.
+
+    Threads of BLAS look out for more work for tens of milliseconds, on cores that the fit would need; a
+    product that takes a few is not worth that.
+    """
+    return one_blas_thread(work) if work < 1e7 else nullcontext()
+
+
 def _after_fork():
     global _forked
     _forked = True
