@@ -12,7 +12,7 @@ import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport sqrt
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dsyrk
@@ -26,11 +26,17 @@ cdef extern from *:
     #ifdef _OPENMP
     #include <omp.h>
     #define fastgd_max_threads() omp_get_max_threads()
+    #define fastgd_team_size() omp_get_num_threads()
+    static inline void fastgd_meet(void) { _Pragma("omp barrier") }
     #else
     #define fastgd_max_threads() 1
+    #define fastgd_team_size() 1
+    static inline void fastgd_meet(void) {}
     #endif
     """
     int fastgd_max_threads() nogil
+    int fastgd_team_size() nogil
+    void fastgd_meet() noexcept nogil
 
 LOSS_IDS = {LOSSES[i].name.decode(): i for i in range(N_LOSSES)}
 LOSS_IDS["softmax_log_loss"] = SOFTMAX_LOG_LOSS
@@ -40,6 +46,8 @@ cdef enum:
     MAX_CHUNKS = 16
     CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
     MIN_WORK_OF_THREADS = 2000000  # multiplications below which waking threads costs more than it saves
+    WIDE = 1536  # columns in Fortran order from which threads share columns, not rows
+    GROUPS = 16  # of columns that threads share
     FEW = 8  # as seldom as that, entries of a row are multiplied one by one, not by BLAS
 
 
@@ -84,6 +92,61 @@ cdef void pass_over_chunk(
         n = block
 
 
+cdef inline Py_ssize_t column_of(Py_ssize_t g, Py_ssize_t d) noexcept nogil:
+    """Where group g of d columns begins. What is kept per column and output begins k (column + g) numbers in: each
+    group has an intercept of its own, of which the last one's counts."""
+    return g * d // GROUPS
+
+
+cdef void pass_over_columns(
+    const floating* X, Layout* layout, const floating* Y, Py_ssize_t m, const floating* weight, int loss,
+    const double* params, Py_ssize_t k, const floating* W, Py_ssize_t thread, Py_ssize_t n_threads, double* total,
+    double* gradient, floating* H, floating* parts, floating* G, floating* work,
+) noexcept nogil:
+    """A thread's share of the columns of a wide X in Fortran order; threads meet over every strip of rows.
+
+    A strip of all columns lies on more pages of memory than a core can address without looking them up.
+    """
+    cdef Py_ssize_t block = rows_per_block(layout, sizeof(floating)), d = layout.d
+    cdef Py_ssize_t start = thread * GROUPS // n_threads, stop = (thread + 1) * GROUPS // n_threads
+    cdef Py_ssize_t first = 0, n, g, at, i, size
+    cdef Layout group = layout[0]
+    cdef const floating* x
+    cdef floating* Z = work + (2 * k + 2) * block * thread
+    cdef floating* R = Z + k * block
+    cdef floating* scratch = R + k * block
+    cdef bint odd = False
+    memset(gradient + k * (column_of(start, d) + start), 0,
+           k * (column_of(stop, d) - column_of(start, d) + stop - start) * sizeof(double))
+    n = block - (<size_t> X // sizeof(floating)) % (64 // sizeof(floating))  # as in `pass_over_chunk`
+    while first < m:
+        n = min(n, m - first)
+        for g in range(start, stop):
+            at = column_of(g, d)
+            group.d = column_of(g + 1, d) - at
+            forward(X + at * group.ld, &group, NULL, first, n, k, W + k * (at + g),
+                    parts + (odd * GROUPS + g) * k * block)
+        fastgd_meet()
+        memset(Z, 0, k * n * sizeof(floating))
+        for g in range(GROUPS):
+            for i in range(k * n):
+                Z[i] += parts[(odd * GROUPS + g) * k * block + i]
+        loss_block(loss, params, k, n, Z, Y + first, m, weight + first if weight != NULL else NULL,
+                   total, R, H + first if H != NULL else NULL, m, scratch)
+        for g in range(start, stop):
+            at = column_of(g, d)
+            group.d = column_of(g + 1, d) - at
+            size = k * (group.d + 1)
+            x, at = X + at * group.ld, k * (at + g)
+            memset(G + at, 0, size * sizeof(floating))
+            backward(x, &group, NULL, first, n, k, R, G + at, min(block, m - first - n))
+            for i in range(at, at + size):
+                gradient[i] += G[i]
+        first += n
+        n = block
+        odd = not odd
+
+
 cdef class Pass:
     """Buffers of full-batch passes over one X: made once for a fit, used by every iteration."""
 
@@ -91,8 +154,9 @@ cdef class Pass:
     cdef Layout layout
     cdef double[:, ::1] totals
     cdef double[:, :, ::1] gradients
-    cdef object work, W
+    cdef object work, W, places
     cdef Py_ssize_t multiplications
+    cdef bint wide
 
     def __init__(self, X, Py_ssize_t k):
         self.m, self.d = X.shape
@@ -100,13 +164,30 @@ cdef class Pass:
         self.layout = layout_of(X)
         self.chunks = chunks_of(X, self.m, self.d, k)
         self.multiplications = k * (X.size + self.m)
+        self.wide = (self.layout.by_columns and self.d >= WIDE
+                     and self.multiplications >= MIN_WORK_OF_THREADS)
+        block = rows_per_block(&self.layout, X.itemsize)
+        if self.wide:
+            self._share_columns(X.dtype, block)
+            return
         self.totals = np.empty((self.chunks, k))
         shape = (self.d + 1, k) if self.layout.sparse else (k, self.d + 1)  # see rows.pxd
         self.gradients = np.empty((self.chunks, *shape))
-        block = rows_per_block(&self.layout, X.itemsize)
         size = 0 if self.layout.sparse else k * (self.d + 1)
         self.work = np.empty((self.chunks, size + 2 * k * block + 2 * block), X.dtype)
         self.W = np.empty(shape, X.dtype)
+
+    def _share_columns(self, dtype, Py_ssize_t block):
+        """Buffers of `pass_over_columns`, and where parameters (k, d + 1) are among those of the groups."""
+        k, d = self.k, self.d
+        starts = np.arange(GROUPS + 1) * d // GROUPS
+        g = np.append(np.repeat(np.arange(GROUPS), np.diff(starts)), GROUPS - 1)
+        self.places = (np.diff(starts)[g] + 1) * np.arange(k)[:, None] + (k - 1) * starts[g] + k * g
+        self.places += np.arange(d + 1)
+        size = k * (d + GROUPS)
+        self.totals, self.gradients = np.empty((GROUPS, k)), np.empty((1, 1, size))
+        self.work = np.empty((1, size + (2 * GROUPS * k + GROUPS * (2 * k + 2)) * block), dtype)
+        self.W = np.zeros((1, size), dtype)
 
     def run(self, X, const floating[:, ::1] Y, const floating[::1] weight,
             const double[:, ::1] theta, int loss, const double[::1] params, int n_threads,
@@ -125,7 +206,8 @@ cdef class Pass:
         total : ndarray of shape (k,); one number repeated for the coupled losses
         gradient : ndarray of shape (k, d + 1)
         """
-        cdef Py_ssize_t c, chunks = self.chunks, m = self.m, k = self.k
+        cdef Py_ssize_t c, chunks = self.chunks, m = self.m, k = self.k, size = k * (self.d + GROUPS)
+        cdef Py_ssize_t parts = size + 2 * GROUPS * k * rows_per_block(&self.layout, sizeof(floating))
         cdef floating[:, ::1] work = self.work, W = self.W
         cdef Layout layout = layout_of(X)
         cdef const floating[:, :] values = values_of(X)
@@ -138,10 +220,22 @@ cdef class Pass:
             s = &weight[0]
         if curvature is not None:
             H = &curvature[0, 0]
-        self.W[...] = np.transpose(theta) if layout.sparse else theta
+        if self.wide:
+            self.W[0, self.places] = theta
+        else:
+            self.W[...] = np.transpose(theta) if layout.sparse else theta
         totals[...] = 0
         if self.multiplications < MIN_WORK_OF_THREADS:
             n_threads = 1
+        if self.wide:
+            with nogil, parallel(num_threads=min(n_threads, GROUPS)):
+                pass_over_columns(x, &layout, &Y[0, 0], m, s, loss, &params[0], k, &W[0, 0], threadid(),
+                                  fastgd_team_size(), &totals[threadid(), 0], &gradients[0, 0, 0],
+                                  H if threadid() == 0 else NULL, &work[0, size], &work[0, 0], &work[0, parts])
+            total = np.array(totals[0])
+            if loss >= SOFTMAX_LOG_LOSS:
+                total[:] = total[0]
+            return total, np.asarray(gradients)[0, 0, self.places]
         with nogil:
             for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
                 pass_over_chunk(x, &layout, &Y[0, 0], m, s, loss, &params[0], k, &W[0, 0],

@@ -172,7 +172,7 @@ def test_integers_are_read_as_floats():
 
 
 @pytest.mark.parametrize(
-    "m, d", [(1, 1), (1, 7), (7, 1), (2, 300), (3, 64), (65, 33), (1000, 129), (4097, 3)]
+    "m, d", [(1, 1), (1, 7), (7, 1), (2, 300), (3, 64), (65, 33), (1000, 129), (4097, 3), (1301, 1537)]
 )
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_every_shape_has_its_remainders_handled(m, d, dtype):
@@ -255,15 +255,51 @@ def test_nan_and_infinity_stay_visible():
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("order", "CF")
 def test_one_thread_and_two_give_the_same_bits(order, dtype):
-    for m, d, k in ((30_001, 64, None), (20_000, 33, 3), (700, 1500, None)):
+    for m, d, k in (
+        (30_001, 64, None),
+        (20_000, 33, 3),
+        (700, 1500, None),
+        (1300, 1601, None),
+        (501, 1550, 3),
+    ):
         X, y, w, s = make(m, d, k, dtype)
         X = np.asarray(X, order=order)
         results = []
-        for threads in (1, 2):
+        for threads in (1, 2, 3, 20):
             with threadpool_limits(threads):
                 results.append((*loss_gradient(X, y, w, sample_weight=s), gradient_descent(X, y, w, 0.01, 3)))
-        for one, two in zip(*results, strict=True):
-            assert_array_equal(one, two)
+        for one, *others in zip(*results, strict=True):
+            for other in others:
+                assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss", "softmax_log_loss"])
+def test_wide_tables_in_fortran_order_have_the_gradients_of_c_order(loss, dtype):
+    """Threads share their columns; rows in strips, of which the first and the last are shorter."""
+    for m, d, k in ((1400, 1536, 1), (1303, 1600, 3), (401, 5000, 2), (1250, 1625, 17)):
+        X, Y, w, s = make(m, d, k, dtype)
+        if loss == "softmax_log_loss":
+            Y = (np.arange(m) % max(k, 2))[:, None].astype(dtype)
+            w = np.concatenate([w, -w], axis=1)[:, : max(k, 2)]
+        elif loss == "log_loss":
+            Y = np.where(Y > 0, 1.0, -1.0).astype(dtype)
+        k, Y = w.shape[1], np.ascontiguousarray(Y.T)
+        theta = np.hstack([w.T, np.arange(k)[:, None]]).astype(float, order="C") / np.sqrt(d)
+        taller = np.asfortranarray(np.concatenate([X[:5], X]))[5:]
+        for weight in (None, s):
+            results = []
+            for A in (X, np.asfortranarray(X), taller):
+                curvature = np.full((k, m), np.nan, dtype)
+                one_pass = linear.Pass(A, k)
+                arguments = A, Y, weight, theta, linear.LOSS_IDS[loss], np.ones(4), 2, curvature
+                first = one_pass.run(*arguments)
+                assert_array_equal(one_pass.run(*arguments)[1], first[1])  # the buffers are as they were
+                results.append((*first, curvature))
+            for expected, *others in zip(*results, strict=True):
+                atol = TOLERANCE[dtype] * np.abs(expected).max()
+                for other in others:
+                    assert_allclose(other, expected, rtol=TOLERANCE[dtype], atol=atol)
 
 
 def test_kernels_release_the_gil():
