@@ -20,7 +20,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
-KERNELS = ["linear", "quadratic", "epochs", "network", "dense", "grid"]  # src/<name>.pyx
+KERNELS = ["linear", "quadratic", "epochs", "network", "dense", "grid", "moments"]  # src/<name>.pyx
 
 LONG_VECTORS = "-mprefer-vector-width=512"  # gcc's and clang's choice without it is 256
 IN_BETWEEN = {"epochs"}  # vectors now and then, between single rows: long ones slow down what follows them

@@ -11,7 +11,7 @@ couples them.
 
 import numpy as np
 
-from ._compiled import grid, linear
+from ._compiled import grid, moments
 from ._linear import LinearProblem
 from ._quadratic import QuadraticModel
 
@@ -157,7 +157,7 @@ class SharedGram(LinearProblem):
         key = shift.tobytes()
         if key not in self._shared:
             weight = np.ones(len(self.X)) if self.weight is None else self.weight.astype(np.float64)
-            self._shared[key] = linear.weighted_gram(self.X, weight, shift, self.n_threads)
+            self._shared[key] = moments.weighted_gram(self.X, weight, shift, self.n_threads)
         return self._as_metric(self._shared[key].copy())
 
     def means_and_variances(self):

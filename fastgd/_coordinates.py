@@ -8,7 +8,7 @@ no longer matter.
 
 import numpy as np
 
-from ._compiled import linear
+from ._compiled import moments
 from ._sparse import is_sparse
 
 ROWS_AT_A_TIME = 4096
@@ -68,7 +68,7 @@ def column_means_and_variances(X, weight, n_threads):
     """Weighted mean and variance of every column, each of shape (d,); a constant column has variance 0."""
     total = X.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
     with np.errstate(over="ignore", invalid="ignore"):
-        start, first, second = linear.column_moments(X, weight, n_threads)
+        start, first, second = moments.column_moments(X, weight, n_threads)
         offset = first / total
         variance = second / total - offset**2
         mean = start + offset

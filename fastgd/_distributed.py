@@ -12,7 +12,7 @@ import numpy as np
 from distributed import get_worker
 
 from ._chunks import merged
-from ._compiled import linear
+from ._compiled import moments
 from ._coordinates import Coordinates
 from ._epochs import run_epoch
 from ._linear import _SQUARED, LinearProblem, contiguous
@@ -335,7 +335,7 @@ def _moments_of_all(problem):
     s = np.ones(len(X)) if weight is None else weight.astype(np.float64)
     about = X[:: max(1, len(X) // SAMPLE)].mean(axis=0, dtype=np.float64)  # near the mean is near enough
     with one_blas_thread(X.size * d):
-        A = linear.weighted_gram(X, s, about, problem.n_threads)
+        A = moments.weighted_gram(X, s, about, problem.n_threads)
     n, away = A[-1, -1], A[-1, :-1] / A[-1, -1]
     constant = np.zeros((problem.k, d + 1))
     constant[:, -1] = np.average(problem.Y, axis=1, weights=weight)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._compiled import grid
+from ._compiled import moments
 
 
 @dataclass
@@ -65,7 +65,7 @@ def quadratics_of_folds(X, Y, parts, tests, *, fit_intercept, n_threads, shift=N
     shift = np.zeros(X.shape[1]) if shift is None else shift
     Y = np.ascontiguousarray(Y, dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        sums = grid.moments_of_parts(X, Y, parts.rows, parts.weight, parts.ends, shift, n_threads)
+        sums = moments.moments_of_parts(X, Y, parts.rows, parts.weight, parts.ends, shift, n_threads)
     trained, held_out = [], []
     for f, (member, total, test) in enumerate(zip(parts.members, parts.total_weight, tests, strict=True)):
         trained.append(Quadratic.of_parts(member, sums, total, fit_intercept))

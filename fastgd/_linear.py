@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ._compiled import epochs, linear
+from ._compiled import epochs, linear, moments
 from ._coordinates import Coordinates, column_means_and_variances
 from ._epochs import shuffled_epoch
 from ._losses import regression_loss
@@ -161,7 +161,7 @@ class LinearProblem:
 
     def _gram(self, h):
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
-        return self._as_metric(linear.weighted_gram(self.X, h, self._shift(), self.n_threads))
+        return self._as_metric(moments.weighted_gram(self.X, h, self._shift(), self.n_threads))
 
     def _shift(self):
         return np.zeros(self.d) if self.coordinates.identity else self.coordinates.shift
@@ -298,7 +298,7 @@ class LinearProblem:
         if is_sparse(self.X):
             share = self.X.column_counts() / len(self.X)
             scale = scale * np.sqrt((1 + (batch_size - 1) * share) / batch_size)
-        return linear.row_norms(self.X, shift, scale, self.n_threads)
+        return moments.row_norms(self.X, shift, scale, self.n_threads)
 
     def predict(self, theta, X):
         """Predictors of other rows, shape (m, k)."""

@@ -31,6 +31,11 @@ static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t
 #endif
 }
 
+/* Gram matrices by panels that reach from the diagonal downwards, as wide as a panel of AVX-512 */
+enum { GRAM_PANEL = 24 };
+
+static inline int gram_pays(ptrdiff_t columns) { return FASTGD_VECTOR_BYTES >= 32 && columns <= 256; }
+
 enum { SET, ADD, DESCEND }; /* what becomes of a sum */
 
 #define UNROLL _Pragma("GCC unroll 8")
@@ -140,9 +145,9 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
                            A + i * a_row, a_row, a_step, panel, end, rate, l2, C + i * ldc, ldc);\
         }                                                                                        \
     }                                                                                            \
-    static void multiply_##sfx(int transpose_a, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *A,\
-                               ptrdiff_t lda, const real *B, ptrdiff_t ldb, int end, real rate,  \
-                               real l2, real *C, ptrdiff_t ldc)                                  \
+    static __attribute__((unused)) void multiply_##sfx(                                          \
+        int transpose_a, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *A, ptrdiff_t lda,    \
+        const real *B, ptrdiff_t ldb, int end, real rate, real l2, real *C, ptrdiff_t ldc)       \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real), WIDTH = TILE_VECTORS * L };                       \
         const ptrdiff_t a_row = transpose_a ? 1 : lda, a_step = transpose_a ? lda : 1;           \
@@ -183,7 +188,11 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
         multiply_##sfx(transpose_a, m, n, k, A, lda, B, ldb, DESCEND, rate, l2, C, ldc);         \
     }
 
+/* That a tile has no more rows and columns than `part` is beyond gcc, once it has moved the loops about. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 FASTGD_DEFINE_GEMM(double, vec_f64, short_f64, f64)
 FASTGD_DEFINE_GEMM(float, vec_f32, short_f32, f32)
+#pragma GCC diagnostic pop
 #undef UNROLL
 #endif

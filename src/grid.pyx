@@ -7,17 +7,13 @@ Out: sums over rows per model and output, in double.
 The rows are copied once, part after part, into panels that matrix products read as they lie (panels.h). A
 block of rows is multiplied with the weights of some models, differentiated, and multiplied back while it is
 in cache. Chunks depend on shapes alone, with sums of their own, added up in order.
-
-And what squared error needs instead of passes: second moments of rows and targets, of parts of a table.
 """
 
 import numpy as np
 
 from cython cimport floating
 from cython.parallel cimport prange, threadid
-from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
-from scipy.linalg.cython_blas cimport dgemm, dsyrk
 
 from losses cimport SOFTMAX_LOG_LOSS, loss_block
 from rows cimport Layout, layout_of
@@ -281,105 +277,3 @@ cdef class Pass:
                             &totals[c, 0, 0], &gradients[c, 0, 0, 0], &work[threadid() * size_of_work],
                             &sums[threadid() * size_of_sums])
         return totals, gradients
-
-
-# ---------------------------------------------------------------------------------------------
-# second moments of parts of a table
-# ---------------------------------------------------------------------------------------------
-
-cdef void gather_rows(
-    const floating* X, Layout* layout, const double* Y, Py_ssize_t m, Py_ssize_t k, const Py_ssize_t* rows,
-    const double* weight, Py_ssize_t n, const double* shift, double* B,
-) noexcept nogil:
-    """B[i] = (x_i - shift, 1, y_i) sqrt(weight_i), (n, d + 1 + k)."""
-    cdef Py_ssize_t i, j, d = layout.d, p = d + 1 + k
-    cdef const floating* x
-    cdef double* b
-    cdef double root
-    if layout.by_columns:
-        for j in range(d):
-            x = X + j * layout.ld
-            for i in range(n):
-                B[i * p + j] = x[rows[i]]
-    for i in range(n):
-        b = B + i * p
-        root = sqrt(weight[i])
-        if layout.by_columns:
-            for j in range(d):
-                b[j] = (b[j] - shift[j]) * root
-        else:
-            x = X + rows[i] * layout.ld
-            for j in range(d):
-                b[j] = (x[j] - shift[j]) * root
-        b[d] = root
-        for j in range(k):
-            b[d + 1 + j] = Y[j * m + rows[i]] * root
-
-
-cdef void moments_of_rows(
-    const floating* X, Layout* layout, const double* Y, Py_ssize_t m, Py_ssize_t k, const Py_ssize_t* rows,
-    const double* weight, Py_ssize_t n, const double* shift, Py_ssize_t block, double* B, double* A, double* C,
-    double* S,
-) noexcept nogil:
-    """A += Z^T Z, upper triangle in Fortran's sense, C += Y^T Z and S += sums of squares of the columns of Y,
-    Z being (X - shift, 1), all rows times the roots of their weights."""
-    cdef Py_ssize_t first = 0, i, j
-    cdef int some, q = <int> (layout.d + 1), outputs = <int> k, p = <int> (layout.d + 1 + k)
-    cdef double one = 1.0
-    cdef char* upper = b"U"
-    cdef char* plain = b"N"
-    cdef char* transposed = b"T"
-    while first < n:
-        some = <int> min(block, n - first)
-        gather_rows(X, layout, Y, m, k, rows + first, weight + first, some, shift, B)
-        dsyrk(upper, plain, &q, &some, &one, B, &p, &one, A, &q)
-        dgemm(plain, transposed, &q, &outputs, &some, &one, B, &p, B + q, &p, &one, C, &q)
-        for i in range(some):
-            for j in range(k):
-                S[j] += B[i * p + q + j] * B[i * p + q + j]
-        first += some
-
-
-def moments_of_parts(const floating[:, :] X, const double[:, ::1] Y, const Py_ssize_t[::1] rows,
-                     const double[::1] weight, ends, const double[::1] shift, int n_threads):
-    """Weighted sums of products of x - shift, 1 and y over parts of a table, in double.
-
-    The caller keeps BLAS on one thread, as the threads here are our own.
-
-    Parameters
-    ----------
-    X : (m, d); Y : (k, m)
-    rows : (n,), part after part; weight : (n,), theirs
-    ends : where in `rows` each part ends
-
-    Returns
-    -------
-    squares : ndarray of shape (parts, k), sums of y^2
-    products : ndarray of shape (parts, k, d + 1), of y (x - shift, 1)
-    grams : ndarray of shape (parts, d + 1, d + 1), of (x - shift, 1)(x - shift, 1)^T
-    """
-    cdef Py_ssize_t m = X.shape[0], k = Y.shape[0], q = X.shape[1] + 1, p = q + k, t
-    cdef Layout layout = layout_of(np.asarray(X))
-    cdef Py_ssize_t block = max(16, min(1024, BLOCK_BYTES // (8 * p)))
-    cuts, owners = [0], []  # a part is cut into as many tasks as leave their sums small beside its rows
-    for part, (first, end) in enumerate(zip([0, *ends], ends)):
-        pieces = max(1, min(-(-8 // len(ends)), (end - first) // (20 * p)))
-        cuts += [first + (end - first) * (i + 1) // pieces for i in range(pieces)]
-        owners += [part] * pieces
-    cdef Py_ssize_t tasks = len(owners)
-    n_threads = max(1, min(n_threads, tasks))
-    cdef const Py_ssize_t[::1] cut = np.array(cuts, dtype=np.intp)
-    cdef double[:, ::1] B = np.empty((n_threads, block * p)), S = np.zeros((tasks, k))
-    cdef double[:, :, ::1] A = np.zeros((tasks, q, q)), C = np.zeros((tasks, k, q))
-    with nogil:
-        for t in prange(tasks, schedule="dynamic", num_threads=n_threads):
-            if cut[t] < cut[t + 1]:
-                moments_of_rows(&X[0, 0], &layout, &Y[0, 0], m, k, &rows[cut[t]], &weight[cut[t]],
-                                cut[t + 1] - cut[t], &shift[0], block, &B[threadid(), 0], &A[t, 0, 0],
-                                &C[t, 0, 0], &S[t, 0])
-    starts = np.searchsorted(owners, range(len(ends)))
-    squares, products = np.add.reduceat(S, starts), np.add.reduceat(C, starts)
-    grams = np.add.reduceat(A, starts)
-    for gram in grams:
-        gram += np.tril(gram, -1).T
-    return squares, products, grams

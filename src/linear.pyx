@@ -1,4 +1,4 @@
-"""Full-batch kernels of linear models: the fused pass for loss and gradient, and second moments.
+"""Full-batch kernels of linear models: the fused pass for loss and gradient.
 
 In: X (m, d) float32 or float64, dense or sparse; targets Y (k, m), one row per output (one row of labels for the
 coupled losses); parameters theta (k, d + 1), each row the weights of an output and its intercept.
@@ -13,13 +13,10 @@ import numpy as np
 from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
-from libc.math cimport sqrt
 from libc.string cimport memset
-from scipy.linalg.cython_blas cimport dsyrk
 
 from losses cimport LOSSES, N_LOSSES, SOFTMAX_BRIER_SCORE, SOFTMAX_LOG_LOSS, loss_block
-from simd cimport dot
-from rows cimport Layout, backward, backward_sparse, forward, layout_of, rows_per_block, values_of
+from rows cimport Layout, backward, backward_sparse, chunks_of, forward, layout_of, rows_per_block, values_of
 
 cdef extern from *:
     """
@@ -43,18 +40,9 @@ LOSS_IDS["softmax_log_loss"] = SOFTMAX_LOG_LOSS
 LOSS_IDS["softmax_brier_score"] = SOFTMAX_BRIER_SCORE
 
 cdef enum:
-    MAX_CHUNKS = 16
-    CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
     MIN_WORK_OF_THREADS = 2000000  # multiplications below which waking threads costs more than it saves
     WIDE = 1536  # columns in Fortran order from which threads share columns, not rows
     GROUPS = 16  # of columns that threads share
-    FEW = 8  # as seldom as that, entries of a row are multiplied one by one, not by BLAS
-
-
-cdef Py_ssize_t chunks_of(X, Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) except -1:
-    """How many chunks with sums of their own, of a size that is small beside the work."""
-    chunks = max(1, min(MAX_CHUNKS, (X.size + m) * k // CHUNK_WORK, m // 16))
-    return max(1, min(chunks, X.size // (16 * (d + 1)))) if hasattr(X, "indptr") else chunks
 
 
 # ---------------------------------------------------------------------------------------------
@@ -248,266 +236,6 @@ cdef class Pass:
         if loss >= SOFTMAX_LOG_LOSS:
             total[:] = total[0]
         return total, np.ascontiguousarray(gradient.T) if layout.sparse else gradient
-
-
-# ---------------------------------------------------------------------------------------------
-# second moments
-# ---------------------------------------------------------------------------------------------
-
-cdef void copy_rows(const floating* X, Layout* layout, Py_ssize_t first, Py_ssize_t n,
-                    const double* shift, double* B) noexcept nogil:
-    """B[i] = x_i - shift, a block of rows in double."""
-    cdef Py_ssize_t i, j, d = layout.d
-    cdef const floating* x
-    if layout.sparse:
-        for i in range(n):
-            for j in range(d):
-                B[i * d + j] = -shift[j]
-            for j in range(layout.begin[first + i], layout.begin[first + i + 1]):
-                B[i * d + layout.at[j]] += X[j]
-    elif layout.by_columns:
-        for j in range(d):
-            x = X + j * layout.ld + first
-            for i in range(n):
-                B[i * d + j] = <double> x[i] - shift[j]
-    else:
-        for i in range(n):
-            x = X + (first + i) * layout.ld
-            for j in range(d):
-                B[i * d + j] = <double> x[j] - shift[j]
-
-
-cdef void gram_of_chunk(
-    const floating* X, Layout* layout, const double* h, const double* shift, Py_ssize_t start,
-    Py_ssize_t stop, Py_ssize_t block, double* B, double* A,
-) noexcept nogil:
-    """A += sum_i h_i (x_i - shift, 1) (x_i - shift, 1)^T, upper triangle in Fortran's sense."""
-    cdef Py_ssize_t d = layout.d, first = start, i, j, n = 0, filled
-    cdef int p = <int> (d + 1), rows
-    cdef double one = 1.0, root
-    cdef double* b
-    cdef char* upper = b"U"
-    cdef char* plain = b"N"
-    while first < stop:
-        filled = 0
-        while filled < block and first < stop:  # rows without curvature are left out
-            if h[first] > 0:
-                root = sqrt(h[first])
-                b = B + filled * p
-                copy_rows(X, layout, first, 1, shift, b)
-                for j in range(d):
-                    b[j] *= root
-                b[d] = root
-                filled += 1
-            first += 1
-        rows = <int> filled
-        if rows:
-            dsyrk(upper, plain, &p, &rows, &one, B, &p, &one, A, &p)
-
-
-cdef void gram_of_few(
-    const floating* X, Layout* layout, const double* h, Py_ssize_t start, Py_ssize_t stop, double* A,
-) noexcept nogil:
-    """A += sum_i h_i (x_i, 1) (x_i, 1)^T entry by entry, for rows with few of them; as `gram_of_chunk`."""
-    cdef Py_ssize_t i, p, q, lo, hi, d = layout.d
-    cdef double hx
-    cdef double* a
-    for i in range(start, stop):
-        if not h[i] > 0:
-            continue
-        lo, hi = layout.begin[i], layout.begin[i + 1]
-        for p in range(lo, hi):
-            hx = h[i] * X[p]
-            a = A + layout.at[p] * (d + 1)
-            for q in range(lo, p + 1):  # columns are sorted
-                a[layout.at[q]] += hx * X[q]
-            A[d * (d + 1) + layout.at[p]] += hx
-        A[d * (d + 1) + d] += h[i]
-
-
-cdef void mirror(Py_ssize_t p, double* A) noexcept nogil:
-    """The other triangle of a symmetric matrix (p, p), by squares that cache holds with their mirror images."""
-    cdef Py_ssize_t i, j, row, column
-    for row in range(0, p, 32):
-        for column in range(0, row + 1, 32):
-            for i in range(row, min(row + 32, p)):
-                for j in range(column, min(column + 32, i)):
-                    A[j * p + i] = A[i * p + j]
-
-
-def weighted_gram(X, const double[::1] h, const double[::1] shift, int n_threads):
-    """sum_i h_i (x_i - shift, 1)(x_i - shift, 1)^T, in double; rows with h_i = 0 cost nothing.
-
-    The caller keeps BLAS on one thread, as the threads here are our own.
-
-    Returns
-    -------
-    gram : ndarray of shape (d + 1, d + 1)
-    """
-    if X.dtype == np.float32:
-        return gram_of_rows[float](values_of(X), X, h, shift, n_threads)
-    return gram_of_rows[double](values_of(X), X, h, shift, n_threads)
-
-
-cdef gram_of_rows(const floating[:, :] values, X, const double[::1] h, const double[::1] shift,
-                  int n_threads):
-    cdef Layout layout = layout_of(X)
-    cdef Py_ssize_t m = X.shape[0], p = X.shape[1] + 1, c, chunks = 1
-    # a scattered multiplication costs what BLAS takes for some dozens
-    cdef bint few = layout.sparse and FEW * X.size < m * p
-    if m * p * p > 1000000:  # as many d^2 buffers as are small beside X, two at least
-        chunks = max(2, min(8, (X.size // p if layout.sparse else m) // (20 * p)))
-    cdef Py_ssize_t block = 1 if few else max(16, min(512, 524288 // (8 * p)))
-    n_threads = min(n_threads, chunks)
-    cdef double[:, ::1] B = np.empty((n_threads, block * p))
-    cdef double[:, :, ::1] A = np.zeros((chunks, p, p))
-    cdef const floating* x = &values[0, 0]
-    with nogil:
-        for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
-            if few:
-                gram_of_few(x, &layout, &h[0], c * m // chunks, (c + 1) * m // chunks, &A[c, 0, 0])
-            else:
-                gram_of_chunk(x, &layout, &h[0], &shift[0], c * m // chunks, (c + 1) * m // chunks,
-                              block, &B[threadid(), 0], &A[c, 0, 0])
-    gram = np.asarray(A[0])
-    for c in range(1, chunks):
-        gram += A[c]
-    mirror(p, &A[0, 0, 0])
-    if few and np.any(shift):  # (x - shift)(x - shift)^T from x x^T and the sums of x, the last row
-        s = np.append(shift, 0.0)
-        sums = np.outer(gram[p - 1] - gram[p - 1, p - 1] / 2 * s, s)
-        gram -= sums
-        gram -= sums.T
-    return gram
-
-
-cdef void moments_of_chunk(
-    const floating* X, Layout* layout, const floating* weight, const double* shift,
-    Py_ssize_t start, Py_ssize_t stop, double* B, Py_ssize_t block, double* S1, double* S2,
-) noexcept nogil:
-    cdef Py_ssize_t first = start, n, i, j, d = layout.d
-    cdef double s, b
-    if layout.sparse:
-        moments_of_few(X, layout, weight, shift, start, stop, B, S1, S2)
-        return
-    while first < stop:
-        n = min(block, stop - first)
-        copy_rows(X, layout, first, n, shift, B)
-        for i in range(n):
-            s = 1.0 if weight == NULL else weight[first + i]
-            for j in range(d):
-                b = B[i * d + j]
-                S1[j] += s * b
-                S2[j] += s * b * b
-        first += n
-
-
-cdef void moments_of_few(
-    const floating* X, Layout* layout, const floating* weight, const double* shift,
-    Py_ssize_t start, Py_ssize_t stop, double* stored, double* S1, double* S2,
-) noexcept nogil:
-    """The same from the entries that are stored; all others are zero.
-
-    A column that is stored everywhere gets nothing of theirs: its weights add up in the same order.
-    """
-    cdef Py_ssize_t i, j, p, d = layout.d
-    cdef double s, b, total = 0
-    memset(stored, 0, d * sizeof(double))
-    for i in range(start, stop):
-        s = 1.0 if weight == NULL else weight[i]
-        total += s
-        for p in range(layout.begin[i], layout.begin[i + 1]):
-            j = layout.at[p]
-            b = <double> X[p] - shift[j]
-            stored[j] += s
-            S1[j] += s * b
-            S2[j] += s * b * b
-    for j in range(d):
-        b = shift[j]
-        S1[j] -= (total - stored[j]) * b
-        S2[j] += (total - stored[j]) * b * b
-
-
-def column_moments(X, weight, int n_threads):
-    """Weighted sums of x - x_0 and (x - x_0)^2 down the columns, x_0 being the first row.
-
-    Returns
-    -------
-    start, first, second : ndarrays of shape (d,)
-    """
-    if X.dtype == np.float32:
-        return moments_of_rows[float](values_of(X), X, weight, n_threads)
-    return moments_of_rows[double](values_of(X), X, weight, n_threads)
-
-
-cdef moments_of_rows(const floating[:, :] values, X, const floating[::1] weight, int n_threads):
-    cdef Layout layout = layout_of(X)
-    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], c, chunks = chunks_of(X, m, d, 1)
-    cdef Py_ssize_t block = 1 if layout.sparse else rows_per_block(&layout, 8)
-    cdef double[::1] shift = np.empty(d), zero = np.zeros(d)
-    n_threads = min(n_threads, chunks)
-    cdef double[:, ::1] B = np.empty((n_threads, block * d))
-    cdef double[:, :, ::1] S = np.zeros((chunks, 2, d))
-    cdef const floating* x = &values[0, 0]
-    cdef const floating* s = NULL
-    if weight is not None:
-        s = &weight[0]
-    copy_rows(x, &layout, 0, 1, &zero[0], &shift[0])
-    with nogil:
-        for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
-            moments_of_chunk(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
-                             &B[threadid(), 0], block, &S[c, 0, 0], &S[c, 1, 0])
-    first, second = np.add.reduce(S, axis=0)
-    return np.asarray(shift), first, second
-
-
-cdef void norms_of_chunk(
-    const floating* X, Layout* layout, const double* shift, const double* scale, Py_ssize_t start,
-    Py_ssize_t stop, Py_ssize_t block, double empty, double* B, double* out,
-) noexcept nogil:
-    """Squared lengths of the rows start .. stop; `empty` is that of a sparse row without entries."""
-    cdef Py_ssize_t d = layout.d, first = start, i, j, n, p
-    cdef double b
-    if layout.sparse:
-        for i in range(start, stop):
-            out[i] = empty
-            for p in range(layout.begin[i], layout.begin[i + 1]):
-                j = layout.at[p]
-                b = scale[j]
-                out[i] += (X[p] - 2 * shift[j]) * X[p] * b * b
-        return
-    while first < stop:
-        n = min(block, stop - first)
-        copy_rows(X, layout, first, n, shift, B)
-        for i in range(n):
-            for j in range(d):
-                B[i * d + j] *= scale[j]
-            out[first + i] = dot(d, <const double*> B + i * d, <const double*> B + i * d)
-        first += n
-
-
-cdef norms_of_rows(const floating[:, :] values, X, const double[::1] shift, const double[::1] scale,
-                   int n_threads):
-    cdef Layout layout = layout_of(X)
-    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], c, chunks = chunks_of(X, m, d, 1)
-    cdef Py_ssize_t block = 1 if layout.sparse else rows_per_block(&layout, 8)
-    cdef double[::1] out = np.empty(m)
-    n_threads = min(n_threads, chunks)
-    cdef double[:, ::1] B = np.empty((n_threads, block * d))
-    cdef const floating* x = &values[0, 0]
-    cdef double empty = np.sum((np.asarray(shift) * scale) ** 2)
-    with nogil:
-        for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
-            norms_of_chunk(x, &layout, &shift[0], &scale[0], c * m // chunks, (c + 1) * m // chunks, block,
-                           empty, &B[threadid(), 0], &out[0])
-    return np.asarray(out)
-
-
-def row_norms(X, const double[::1] shift, const double[::1] scale, int n_threads):
-    """Squared lengths of (x_i - shift) * scale, shape (m,)."""
-    if X.dtype == np.float32:
-        return norms_of_rows[float](values_of(X), X, shift, scale, n_threads)
-    return norms_of_rows[double](values_of(X), X, shift, scale, n_threads)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 """Matrix products of C-ordered arrays: our own kernel where it is faster, else BLAS's gemm."""
 
 from cython cimport floating
-from scipy.linalg.cython_blas cimport dgemm, sgemm
+from scipy.linalg.cython_blas cimport dgemm, dsyrk, sgemm
 
 cdef extern from "gemm.h" nogil:
+    enum:
+        GRAM_PANEL
+    bint gram_pays(Py_ssize_t columns) noexcept
     bint gemm_pays(bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept
     void gemm_f64(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const double* A, Py_ssize_t lda,
                   const double* B, Py_ssize_t ldb, bint add, double* C, Py_ssize_t ldc) noexcept
@@ -57,6 +60,21 @@ cdef inline void product(
         own_product(transpose_a, m, n, k, A, lda, B, ldb, add, C, ldc)
     else:
         blas_product(transpose_a, transpose_b, m, n, k, A, lda, B, ldb, add, C, ldc)
+
+
+cdef inline void add_gram(Py_ssize_t n, Py_ssize_t p, Py_ssize_t q, const double* B, double* A) noexcept nogil:
+    """A (p, q) += B^T B[:, :q] for B (n, p), on and below the diagonal, and maybe beside it; on this thread."""
+    cdef Py_ssize_t j = 0
+    cdef int n_ = <int> n, p_ = <int> p, q_ = <int> q, rest = <int> (p - q)
+    cdef double one = 1.0
+    if gram_pays(q):
+        while j < q:
+            gemm_f64(True, p - j, min(<Py_ssize_t> GRAM_PANEL, q - j), n, B + j, p, B + j, p, True, A + j * q + j, q)
+            j += GRAM_PANEL
+        return
+    dsyrk(b"U", b"N", &q_, &n_, &one, <double*> B, &p_, &one, A, &q_)
+    if p > q:
+        dgemm(b"N", b"T", &q_, &rest, &n_, &one, <double*> B, &p_, <double*> B + q, &p_, &one, A + q * q, &q_)
 
 
 cdef inline void descend(

@@ -28,6 +28,11 @@ cdef extern from "rows.h" nogil:
     void fetch_sparse(const void* X, size_t itemsize, const Layout* rows, const Py_ssize_t* order,
                       Py_ssize_t first, Py_ssize_t n, Py_ssize_t end) noexcept
 
+cdef enum:
+    MAX_CHUNKS = 16
+    CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
+
+
 cdef inline values_of(X):
     """The numbers of X as a matrix: X itself, or those of sparse rows, one after the other."""
     return X.data.reshape(1, -1) if hasattr(X, "indptr") else X
@@ -68,6 +73,12 @@ cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexc
     if layout.by_columns:  # a strip of each column: some cache lines long, yet all of them in cache
         return (256 if d > 512 else max(512, 20480 // d)) // itemsize // 4 * 4
     return min(256, max(8, 131072 // (d * itemsize))) // 4 * 4
+
+
+cdef inline Py_ssize_t chunks_of(X, Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) except -1:
+    """How many chunks with sums of their own, of a size that is small beside the work."""
+    chunks = max(1, min(MAX_CHUNKS, (X.size + m) * k // CHUNK_WORK, m // 16))
+    return max(1, min(chunks, X.size // (16 * (d + 1)))) if hasattr(X, "indptr") else chunks
 
 
 cdef inline void fetch(const floating* x, Py_ssize_t n) noexcept nogil:

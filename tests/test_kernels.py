@@ -8,7 +8,7 @@ from scipy.special import expit
 from shared import assert_releases_the_gil, read_only
 from threadpoolctl import threadpool_limits
 
-from fastgd._compiled import linear
+from fastgd._compiled import linear, moments
 from fastgd.kernels import gradient_descent, loss_gradient
 
 ALL_LOSSES = sorted({*REGRESSION, *CLASSIFICATION})
@@ -368,11 +368,36 @@ def test_out_must_be_able_to_hold_the_result(kernel, out):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("d", [1, 31, 32, 63, 64, 130])
-def test_a_gram_matrix_is_symmetric_and_that_of_numpy(d, dtype):
-    X, _, _, s = make(m=40, d=d, dtype=dtype)
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize(
+    "m, d", [(40, 1), (40, 23), (40, 24), (40, 47), (40, 130), (1, 5), (3000, 60), (300, 290)]
+)
+def test_a_gram_matrix_is_symmetric_and_that_of_numpy(m, d, order, dtype):
+    X, _, _, s = make(m=m, d=d, dtype=dtype)
     shift, weight = np.linspace(-1, 1, d), s.astype(np.float64)
-    gram = linear.weighted_gram(X, weight, shift, 2)
+    gram = moments.weighted_gram(np.asarray(X, order=order), weight, shift, 2)
     rows = np.column_stack([X.astype(np.float64) - shift, np.ones(len(X))])
     assert_array_equal(gram, gram.T)
-    assert_allclose(gram, (rows.T * weight) @ rows, rtol=1e-11, atol=1e-11)
+    assert_allclose(gram, (rows.T * weight) @ rows, rtol=1e-11, atol=1e-11 * m)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("d, k", [(1, 1), (22, 3), (23, 1), (60, 30), (270, 2)])
+def test_moments_of_parts_are_those_of_numpy(d, k, order, dtype):
+    X, Y, _, s = make(m=900, d=d, k=k, dtype=dtype)
+    parts = np.split(np.random.default_rng(1).permutation(len(X))[:850], [100, 100, 830])  # one has no rows
+    rows, ends = np.concatenate(parts), np.cumsum([len(part) for part in parts])
+    shift, weight = np.linspace(-1, 1, d), s.astype(np.float64)
+    Y = np.ascontiguousarray(Y.T, dtype=np.float64)
+    arguments = np.asarray(X, order=order), Y, rows, weight[rows], list(ends), shift
+    results = moments.moments_of_parts(*arguments, 1)
+    Z = np.column_stack([X.astype(np.float64) - shift, np.ones(len(X))])
+    for part, squares, products, gram in zip(parts, *results, strict=True):
+        z, y, h = Z[part], Y[:, part], weight[part]
+        assert_allclose(squares, (h * y**2).sum(axis=1), rtol=1e-11)
+        assert_allclose(products, (h * y) @ z, rtol=1e-11, atol=1e-9)
+        assert_array_equal(gram, gram.T)
+        assert_allclose(gram, (z.T * h) @ z, rtol=1e-11, atol=1e-9)
+    for one, two in zip(results, moments.moments_of_parts(*arguments, 2), strict=True):
+        assert_array_equal(one, two)

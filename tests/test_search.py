@@ -263,18 +263,18 @@ def test_more_columns_than_a_gram_matrix_is_for(no_fallback):
 
 def test_means_and_gram_matrices_are_taken_once_for_each_fold(monkeypatch, data):
     calls = []
-    weighted_gram = candidates_module.linear.weighted_gram
+    weighted_gram = candidates_module.moments.weighted_gram
 
     class Counting:
         def __getattr__(self, name):
-            return getattr(linear_kernels, name)
+            return getattr(kernels, name)
 
         def weighted_gram(self, *args):
             calls.append(len(args[0]))
             return weighted_gram(*args)
 
-    linear_kernels = candidates_module.linear
-    monkeypatch.setattr(candidates_module, "linear", Counting())
+    kernels = candidates_module.moments
+    monkeypatch.setattr(candidates_module, "moments", Counting())
     model = GDClassifier(preconditioner="diag", solver="momentum")
     GDGridSearchCV(model, {"alpha": np.logspace(-3, 0, 8)}, cv=3, refit=False).fit(data.X, data.binary)
     assert calls == [100, 100, 100]
@@ -898,7 +898,7 @@ def test_passes_over_the_rows_do_not_grow_with_the_candidates(monkeypatch, data)
 @pytest.mark.parametrize("cv, gram_matrices", [(KFold(5), 5), (TimeSeriesSplit(4), 4), (KFold(80), 80)])
 def test_squared_error_reads_the_rows_once_for_all_folds_and_candidates(monkeypatch, data, cv, gram_matrices):
     calls = []
-    moments_of_parts = fold_moments.grid.moments_of_parts
+    moments_of_parts = fold_moments.moments.moments_of_parts
 
     class Counting:
         @staticmethod
@@ -906,7 +906,7 @@ def test_squared_error_reads_the_rows_once_for_all_folds_and_candidates(monkeypa
             calls.append((len(ends), len(rows)))
             return moments_of_parts(X, Y, rows, weight, ends, *rest)
 
-    monkeypatch.setattr(fold_moments, "grid", Counting())
+    monkeypatch.setattr(fold_moments, "moments", Counting())
     grid = {"learning_rate": [0.01, 0.1], "alpha": [0.1, 1.0], "solver": ["gd", "momentum", "auto"]}
     GDGridSearchCV(GDRegressor(max_iter=10), grid, cv=cv, refit=False).fit(data.X, data.y)
     [(parts, rows)] = calls

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRegressor
 
 from fastgd import DivergenceError, GDClassifier, GDRegressor
-from fastgd._compiled import epochs, linear
+from fastgd._compiled import epochs, linear, moments
 from fastgd._sparse import SparseRows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -406,11 +406,11 @@ def test_second_moments_are_those_of_dense_rows(density, dtype):
     )
     A = np.hstack([D - shift, np.ones((400, 1))])
     expected = (A.T * h) @ A
-    assert_allclose(linear.weighted_gram(X, h, shift, 1), expected, atol=1e-11 * np.abs(expected).max())
-    assert_allclose(linear.weighted_gram(D, h, shift, 1), expected, atol=1e-11 * np.abs(expected).max())
+    assert_allclose(moments.weighted_gram(X, h, shift, 1), expected, atol=1e-11 * np.abs(expected).max())
+    assert_allclose(moments.weighted_gram(D, h, shift, 1), expected, atol=1e-11 * np.abs(expected).max())
     weight = h.astype(dtype)
     for rows in (X, D):
-        start, first, second = linear.column_moments(rows, weight, 2)
+        start, first, second = moments.column_moments(rows, weight, 2)
         assert_array_equal(start, D[0])
         centred = D.astype(float) - D[0]
         assert_allclose(first, weight.astype(float) @ centred, atol=1e-11)
@@ -418,7 +418,7 @@ def test_second_moments_are_those_of_dense_rows(density, dtype):
         assert first[7] == second[7] == first[8] == 0  # constant columns to the last bit
         scale = np.linspace(0, 2, 90)
         norms = (((D - shift) * scale) ** 2).sum(axis=1)
-        assert_allclose(linear.row_norms(rows, shift, scale, 2), norms, rtol=1e-10)
+        assert_allclose(moments.row_norms(rows, shift, scale, 2), norms, rtol=1e-10)
 
 
 # ---- formats and edges -----------------------------------------------------------------------------
