@@ -40,6 +40,10 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
 
 #define UNROLL _Pragma("GCC unroll 8")
 
+/* That a tile has no more rows and columns than `part` is beyond gcc, once it has moved the loops about. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
 #define FASTGD_DEFINE_GEMM(real, vec, tail, sfx)                                                 \
     /* Some rows and columns of C; sums beyond them are computed, and dropped. */                \
     static inline __attribute__((always_inline)) void sum_tile_##sfx(                            \
@@ -188,9 +192,6 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
         multiply_##sfx(transpose_a, m, n, k, A, lda, B, ldb, DESCEND, rate, l2, C, ldc);         \
     }
 
-/* That a tile has no more rows and columns than `part` is beyond gcc, once it has moved the loops about. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 FASTGD_DEFINE_GEMM(double, vec_f64, short_f64, f64)
 FASTGD_DEFINE_GEMM(float, vec_f32, short_f32, f32)
 #pragma GCC diagnostic pop
