@@ -238,6 +238,7 @@ cdef inline void backward(
                     g[i] += part[i]
             j += 4
         while j < d:
+            fetch(X + j * ld + first + n, ahead)
             for c in range(k):
                 G[c * (d + 1) + j] += dot(n, X + j * ld + first, R + c * n)
             j += 1
