@@ -361,9 +361,10 @@ class GDClassifier(ClassifierMixin, BaseGD):
 
     def _find_classes(self, y, classes=None, name="y"):
         """Sorted classes: those of y, or the given ones if y has no others."""
-        if y.dtype.kind not in "biuU" or 2 * len(np.unique(y)) > len(y):  # else it could not object or warn
+        found = np.unique(y) if y.dtype.kind in "biuU" else None
+        if found is None or 2 * len(found) > len(y):  # else it could not object or warn
             check_classification_targets(y)
-        found = np.unique(y)
+            found = np.unique(y)
         if classes is None:
             classes = found
         else:

@@ -80,6 +80,11 @@ class Table:
         seen = {name: value for name, value in vars(estimator).items() if name not in vars(base)}
         return cls(X, y, seen, estimator._find_classes(y))
 
+    @cached_property
+    def codes(self):
+        """Where in `classes` those of the rows are; None without."""
+        return None if self.classes is None else np.searchsorted(self.classes, self.y)
+
     def others(self, base, X):
         """Rows to predict, validated as `predict` would; raises ValueError or TypeError."""
         seen = with_attributes(base, self.seen)
@@ -134,7 +139,8 @@ class Fold:
     @cached_property
     def has_all_classes(self):
         """Whether a classifier finds the classes of the table in the training rows too."""
-        return self.table.classes is None or len(np.unique(self.y_train)) == len(self.table.classes)
+        codes, classes = self.table.codes, self.table.classes
+        return classes is None or np.bincount(codes[self.train], minlength=len(classes)).all()
 
     def weights(self, estimator):
         """Weights of the training rows as `fit` would make them, class weights included."""

@@ -14,7 +14,7 @@ from libc.string cimport memset
 
 from products cimport add_gram
 from rows cimport Layout, chunks_of, layout_of, row_at, rows_per_block, values_of
-from simd cimport dot
+from simd cimport add_moments4, dot
 
 cdef enum:
     BLOCK_ROWS = 512
@@ -235,32 +235,62 @@ def moments_of_parts(const floating[:, :] X, const double[:, ::1] Y, const Py_ss
 # sums down the columns, and lengths of the rows
 # ---------------------------------------------------------------------------------------------
 
+cdef inline double weight_of(const floating* weight, Py_ssize_t i) noexcept nogil:
+    return weight[i] if weight != NULL else 1.0
+
+
 cdef void moments_of_chunk(
-    const floating* X, Layout* layout, const floating* weight, const double* shift,
-    Py_ssize_t start, Py_ssize_t stop, double* B, Py_ssize_t block, double* S1, double* S2,
+    const floating* X, Layout* layout, const floating* weight, const double* shift, Py_ssize_t start,
+    Py_ssize_t stop, double* S1, double* S2,
 ) noexcept nogil:
-    cdef Py_ssize_t first = start, n, i, j, d = layout.d
+    """Of dense rows, four at a time, for which sums are loaded once; or column by column, in sixteen sums at first."""
+    cdef Py_ssize_t i, j, t, d = layout.d, ld = layout.ld
+    cdef const floating* x
     cdef double s, b
-    if layout.sparse:
-        moments_of_few(X, layout, weight, shift, start, stop, B, S1, S2)
-        return
-    while first < stop:
-        n = min(block, stop - first)
-        gather_rows(X, layout, NULL, first, n, NULL, shift, B, d)
-        for i in range(n):
-            s = 1.0 if weight == NULL else weight[first + i]
-            for j in range(d):
-                b = B[i * d + j]
-                S1[j] += s * b
-                S2[j] += s * b * b
-        first += n
+    cdef double weights[4]
+    cdef double first[16]
+    cdef double second[16]
+    i = start
+    while not layout.by_columns and i < stop:
+        if i + 4 <= stop:
+            for t in range(4):
+                weights[t] = weight_of(weight, i + t)
+            add_moments4(d, weights, X + i * ld, ld, shift, S1, S2)
+            i += 4
+            continue
+        x, s = X + i * ld, weight_of(weight, i)
+        for j in range(d):
+            b = x[j] - shift[j]
+            S1[j] += s * b
+            S2[j] += s * b * b
+        i += 1
+    for j in range(d if layout.by_columns else 0):
+        x = X + j * ld
+        for t in range(16):
+            first[t], second[t] = 0, 0
+        i = start
+        while i + 16 <= stop:
+            for t in range(16):
+                b = x[i + t] - shift[j]
+                s = weight_of(weight, i + t) * b
+                first[t] += s
+                second[t] += s * b
+            i += 16
+        for t in range(stop - i):
+            b = x[i + t] - shift[j]
+            s = weight_of(weight, i + t) * b
+            first[t] += s
+            second[t] += s * b
+        for t in range(16):
+            S1[j] += first[t]
+            S2[j] += second[t]
 
 
 cdef void moments_of_few(
     const floating* X, Layout* layout, const floating* weight, const double* shift,
     Py_ssize_t start, Py_ssize_t stop, double* stored, double* S1, double* S2,
 ) noexcept nogil:
-    """The same from the entries that are stored; all others are zero.
+    """The same of sparse rows, from the entries that are stored; all others are zero.
 
     A column that is stored everywhere gets nothing of theirs: its weights add up in the same order.
     """
@@ -297,10 +327,9 @@ def column_moments(X, weight, int n_threads):
 cdef moments_of_rows(const floating[:, :] values, X, const floating[::1] weight, int n_threads):
     cdef Layout layout = layout_of(X)
     cdef Py_ssize_t m = X.shape[0], d = X.shape[1], c, chunks = chunks_of(X, m, d, 1)
-    cdef Py_ssize_t block = 1 if layout.sparse else rows_per_block(&layout, 8)
     cdef double[::1] shift = np.empty(d), zero = np.zeros(d)
     n_threads = min(n_threads, chunks)
-    cdef double[:, ::1] B = np.empty((n_threads, block * d))
+    cdef double[:, ::1] stored = np.empty((n_threads if layout.sparse else 0, d))
     cdef double[:, :, ::1] S = np.zeros((chunks, 2, d))
     cdef const floating* x = &values[0, 0]
     cdef const floating* s = NULL
@@ -309,8 +338,12 @@ cdef moments_of_rows(const floating[:, :] values, X, const floating[::1] weight,
     gather_rows(x, &layout, NULL, 0, 1, NULL, &zero[0], &shift[0], d)
     with nogil:
         for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
-            moments_of_chunk(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
-                             &B[threadid(), 0], block, &S[c, 0, 0], &S[c, 1, 0])
+            if layout.sparse:
+                moments_of_few(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
+                               &stored[threadid(), 0], &S[c, 0, 0], &S[c, 1, 0])
+            else:
+                moments_of_chunk(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
+                                 &S[c, 0, 0], &S[c, 1, 0])
     first, second = np.add.reduce(S, axis=0)
     return np.asarray(shift), first, second
 

@@ -310,6 +310,21 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
     {                                                                                            \
         for (ptrdiff_t p = 0; p < n; ++p)                                                        \
             g[at[p]] += a * x[p];                                                                \
+    }                                                                                            \
+    /* first += sum_i s_i (x_i - shift), second += sum_i s_i (x_i - shift)^2, of four rows */    \
+    static inline void add_moments4_##sfx(ptrdiff_t n, const double *s, const real *x,           \
+                                          ptrdiff_t ld, const double *restrict shift,            \
+                                          double *restrict first, double *restrict second)       \
+    {                                                                                            \
+        const double s0 = s[0], s1 = s[1], s2 = s[2], s3 = s[3];                                 \
+        const real *const y = x + ld, *const z = y + ld, *const u = z + ld;                      \
+        _Pragma("omp simd") for (ptrdiff_t j = 0; j < n; ++j)                                    \
+        {                                                                                        \
+            const double a = x[j] - shift[j], b = y[j] - shift[j], c = z[j] - shift[j],          \
+                         d = u[j] - shift[j];                                                    \
+            first[j] += (s0 * a + s1 * b) + (s2 * c + s3 * d);                                   \
+            second[j] += (s0 * a * a + s1 * b * b) + (s2 * c * c + s3 * d * d);                  \
+        }                                                                                        \
     }
 
 FASTGD_DEFINE_SIMD(double, vec_f64, short_f64, f64)

@@ -40,6 +40,10 @@ cdef extern from "simd.h" nogil:
     void sparse_outer_f32_f64(Py_ssize_t width, Py_ssize_t n, const float* x, const int32_t* at,
                               const float* r, Py_ssize_t k, double* G) noexcept
     void sparse_axpy_f32(Py_ssize_t n, float a, const float* x, const int32_t* at, float* g) noexcept
+    void add_moments4_f64(Py_ssize_t n, const double* s, const double* x, Py_ssize_t ld, const double* shift,
+                          double* first, double* second) noexcept
+    void add_moments4_f32(Py_ssize_t n, const double* s, const float* x, Py_ssize_t ld, const double* shift,
+                          double* first, double* second) noexcept
 
 
 cdef inline floating dot(Py_ssize_t n, const floating* x, const floating* w) noexcept nogil:
@@ -116,3 +120,11 @@ cdef inline void sparse_axpy(Py_ssize_t n, floating a, const floating* x, const 
         sparse_axpy_f64(n, a, x, at, g)
     else:
         sparse_axpy_f32(n, a, x, at, g)
+
+
+cdef inline void add_moments4(Py_ssize_t n, const double* s, const floating* x, Py_ssize_t ld, const double* shift,
+                              double* first, double* second) noexcept nogil:
+    if floating is double:
+        add_moments4_f64(n, s, x, ld, shift, first, second)
+    else:
+        add_moments4_f32(n, s, x, ld, shift, first, second)
