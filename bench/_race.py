@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, clone
 ALPHA = 1e-4  # the default of GDRegressor and GDClassifier
 WITHIN = 1e-6  # relative suboptimality at which a run has arrived
 TOLS = dict(tol=[10.0**-k for k in range(2, 10)])
-FEW = dict(max_iter=[5, 8, 12, 18, 25, 35, 50, 70])  # iterations on the way, nobody's tol being so coarse
+FEW = dict(max_iter=[5, 8, 12, 16, 19, 25, 35, 50, 70])  # iterations on the way, nobody's tol being so coarse
 EPOCHS = dict(max_iter=[5, 15, 45, 135, 405, 1215])
 
 

@@ -97,7 +97,9 @@ def run_epoch(problem, state, plan, order):
 def order_of_rows(m, plan, rng):
     """The order in which an epoch meets m rows."""
     order = np.arange(m, dtype=np.intp)
-    return rng.permutation(order) if plan.shuffle else order
+    if plan.shuffle:
+        rng.shuffle(order)
+    return order
 
 
 def shuffled_epoch(problem, state, plan, rng):

@@ -8,6 +8,7 @@ with names are SGDRegressor's and SGDClassifier's. `learning_rate="auto"` for mi
 import numpy as np
 
 PASSIVE_AGGRESSIVE = {"pa1": 1, "pa2": 2}
+BATCHES_AT_A_TIME = 16384  # whose lengths are worked out together: little memory beside the rows
 
 
 class Constant:
@@ -72,25 +73,32 @@ class CappedSteps(Adaptive):
     long rows, whose steps are cut at first, come to count as much as the others.
     """
 
-    def __init__(self, row_norms, curvature, horizon):
-        self.bounds, self.curvature, self.horizon = row_norms * curvature, curvature, horizon
+    def __init__(self, bounds, curvature, horizon):
+        self.bounds, self.curvature, self.horizon = bounds, curvature, horizon
         longest = 1.0 / float(np.mean(self.bounds))
         super().__init__(longest, smallest=1e-3 * longest)
 
     @classmethod
     def of_rows(cls, problem, plan, curvature, horizon):
         """The schedule of learning_rate="auto" for the rows of a problem."""
-        norms = 1 + problem.row_norms(plan.batch_size)
+        bounds = problem.row_norms(plan.batch_size)
+        bounds += 1
         if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
-            norms /= 1 - plan.hyper[0]
-        return cls(norms, curvature, horizon)
+            bounds /= 1 - plan.hyper[0]
+        bounds *= curvature
+        return cls(bounds, curvature, horizon)
 
     def steps(self, t, order, batch_size):
-        starts = np.arange(0, len(order), batch_size)
-        sizes = np.diff(np.append(starts, len(order)))
-        caps = sizes / np.add.reduceat(self.bounds[order], starts)
-        age = np.arange(t - 1, t - 1 + len(starts)) * (batch_size / self.horizon)
-        return np.minimum(self.eta / (1 + age) ** 0.75, caps)
+        steps = np.empty(_n_batches(order, batch_size))
+        for first in range(0, len(steps), BATCHES_AT_A_TIME):
+            part = steps[first : first + BATCHES_AT_A_TIME]
+            rows = order[first * batch_size : (first + len(part)) * batch_size]
+            starts = np.arange(0, len(rows), batch_size)
+            sizes = np.diff(np.append(starts, len(rows)))
+            caps = sizes / np.add.reduceat(self.bounds[rows], starts)
+            age = np.arange(t - 1 + first, t - 1 + first + len(part)) * (batch_size / self.horizon)
+            np.minimum(self.eta / (1 + age) ** 0.75, caps, out=part)
+        return steps
 
 
 def _n_batches(order, batch_size):

@@ -44,9 +44,11 @@ cdef void gather_rows(
         root = roots[i] if roots != NULL else 1.0
         if layout.sparse:
             for j in range(d):
-                b[j] = -shift[j] * root
+                b[j] = -shift[j]
             for j in range(layout.begin[at], layout.begin[at + 1]):
-                b[layout.at[j]] += X[j] * root
+                b[layout.at[j]] += X[j]  # not times root yet: where x is its shift, the difference is exactly 0
+            for j in range(d):
+                b[j] *= root
         else:
             x = X + at * layout.ld
             for j in range(d):
