@@ -125,8 +125,12 @@ def inverse_link(name, Z):
 
 
 def _weighted_quantile(y, weight, level):
+    """The first of the sorted y up to which a share `level` of the weights adds up."""
+    if weight is None:
+        place = int(np.clip(np.ceil(level * len(y)) - 1, 0, len(y) - 1))
+        return float(np.partition(y, place)[place])
     order = np.argsort(y)
-    cumulative = np.cumsum(np.ones(len(y)) if weight is None else weight[order], dtype=np.float64)
+    cumulative = np.cumsum(weight[order], dtype=np.float64)
     return float(y[order[min(np.searchsorted(cumulative, level * cumulative[-1]), len(y) - 1)]])
 
 

@@ -401,3 +401,27 @@ def test_moments_of_parts_are_those_of_numpy(d, k, order, dtype):
         assert_allclose(gram, (z.T * h) @ z, rtol=1e-11, atol=1e-9)
     for one, two in zip(results, moments.moments_of_parts(*arguments, 2), strict=True):
         assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("m, d", [(1, 1), (3, 7), (4, 16), (15, 2), (16, 3), (17, 33), (50, 5), (5003, 20)])
+def test_column_moments_and_lengths_of_rows_are_those_of_numpy(m, d, order, dtype):
+    X, _, _, s = make(m=m, d=d, dtype=dtype)
+    X += 3
+    X[:, 0] = 7  # about which nothing is left, not even rounding
+    X = np.asarray(X, order=order)
+    wide = X.astype(np.float64)
+    for weight in (None, s):
+        h = np.ones(m) if weight is None else weight.astype(np.float64)
+        results = [moments.column_moments(X, weight, n) for n in (1, 2)]
+        start, first, second = results[0]
+        assert_array_equal(start, wide[0])
+        assert_allclose(first, h @ (wide - start), rtol=1e-11, atol=1e-11 * m)
+        assert_allclose(second, h @ (wide - start) ** 2, rtol=1e-11, atol=1e-11)
+        assert first[0] == second[0] == 0
+        for one, two in zip(*results, strict=True):
+            assert_array_equal(one, two)
+    shift, scale = np.linspace(1, 2, d), np.linspace(0.5, 3, d)
+    lengths = moments.row_norms(X, shift, scale, 2)
+    assert_allclose(lengths, (((wide - shift) * scale) ** 2).sum(axis=1), rtol=1e-11)

@@ -62,3 +62,12 @@ def test_full_batch_copies_neither_rows_nor_columns(table, case, order):
 def test_mini_batches_copy_no_rows(table, case):
     X = table[0]
     assert peak_of_fit(*MINI_BATCH[case], X, table[1]) < 0.1 * X.nbytes + 12 * 8 * (D + 1) ** 2
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("case", ["least squares", "logistic", "single rows", "huber", "hinge"])
+def test_many_rows_in_single_precision_need_little_beside_them(case):
+    """Of 400 bytes a row: what is kept per row counts twice as much as beside float64."""
+    X = np.random.default_rng(0).standard_normal((200_000, 100), dtype=np.float32)
+    settings = (FULL_BATCH | MINI_BATCH)[case]
+    assert peak_of_fit(*settings, X, X[:, 0]) < 0.1 * X.nbytes
