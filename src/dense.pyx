@@ -10,6 +10,7 @@ BLAS. Small work keeps to one thread: on a busy machine waking others costs mill
 
 import numpy as np
 
+cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
 from libc.string cimport memcpy
@@ -24,6 +25,8 @@ cdef extern from "softmax.h" nogil:
         Py_ssize_t m, Py_ssize_t k, const double* P, const double* dP, double* dZ) noexcept
     void softmax_rows_backward_f32(
         Py_ssize_t m, Py_ssize_t k, const float* P, const float* dP, float* dZ) noexcept
+
+cnp.import_array()
 
 ACTIVATION_IDS = {ACTIVATIONS[i].name.decode(): i for i in range(N_ACTIVATIONS)}
 
@@ -105,6 +108,41 @@ def activation_forward(int activation, const floating[::1] Z, floating[::1] A, i
         (n + PIECE - 1) // PIECE, nogil=True, schedule="static", num_threads=threads_for(n, n_threads)
     ):
         activate(activation, min(<Py_ssize_t> PIECE, n - piece * PIECE), z + piece * PIECE, a + piece * PIECE)
+
+
+def activated(int activation, Z, out):
+    """A = f(Z), a new array or `out`, with no more ado than NumPy's own functions of an array make.
+
+    None, with nothing done, for all but exact arrays that are C-ordered and aligned, and no work for threads.
+    """
+    cdef cnp.ndarray z, a
+    cdef Py_ssize_t n, size
+    cdef char* before
+    cdef char* after
+    if not cnp.PyArray_CheckExact(Z):
+        return None
+    z = Z
+    n, size = cnp.PyArray_SIZE(z), cnp.PyArray_NBYTES(z)
+    cdef int kind = cnp.PyArray_TYPE(z)
+    if kind != cnp.NPY_FLOAT and kind != cnp.NPY_DOUBLE or not cnp.PyArray_ISCARRAY_RO(z) or threads_for(n, 2) > 1:
+        return None
+    if out is None:
+        a = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(z), cnp.PyArray_DIMS(z), kind, 0)
+    elif cnp.PyArray_CheckExact(out):
+        a = out
+        if cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_ISCARRAY(a) or not cnp.PyArray_SAMESHAPE(z, a):
+            return None
+    else:
+        return None
+    before, after = <char*> cnp.PyArray_DATA(z), <char*> cnp.PyArray_DATA(a)
+    if before < after < before + size or after < before < after + size:
+        return None
+    with nogil:
+        if kind == cnp.NPY_FLOAT:
+            activate(activation, n, <const float*> before, <float*> after)
+        else:
+            activate(activation, n, <const double*> before, <double*> after)
+    return a
 
 
 def activation_backward(
