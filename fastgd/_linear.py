@@ -222,7 +222,7 @@ class LinearProblem:
         return float(np.mean(H >= NEGLIGIBLE * H.mean(axis=1, keepdims=True)))
 
     def local_hessians(self, curvature):
-        """Hessian at the point whose row curvatures (k, m) `value_and_grad` has told.
+        """Hessian at the point whose row curvatures (k, m) `value_and_grad` has told, an array or row by row.
 
         One for every output; of a softmax (curvature: its probabilities), one over all classes where that
         is cheap, else its diagonal blocks.

@@ -124,7 +124,7 @@ def activated(int activation, Z, out):
     z = Z
     n, size = cnp.PyArray_SIZE(z), cnp.PyArray_NBYTES(z)
     cdef int kind = cnp.PyArray_TYPE(z)
-    if kind != cnp.NPY_FLOAT and kind != cnp.NPY_DOUBLE or not cnp.PyArray_ISCARRAY_RO(z) or threads_for(n, 2) > 1:
+    if kind != cnp.NPY_FLOAT and kind != cnp.NPY_DOUBLE or not cnp.PyArray_ISCARRAY_RO(z) or n > MIN_WORK_OF_THREADS:
         return None
     if out is None:
         a = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(z), cnp.PyArray_DIMS(z), kind, 0)
