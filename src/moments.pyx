@@ -241,48 +241,52 @@ cdef inline double weight_of(const floating* weight, Py_ssize_t i) noexcept nogi
     return weight[i] if weight != NULL else 1.0
 
 
-cdef void moments_of_chunk(
+cdef void moments_by_rows(
     const floating* X, Layout* layout, const floating* weight, const double* shift, Py_ssize_t start,
     Py_ssize_t stop, double* S1, double* S2,
 ) noexcept nogil:
-    """Of dense rows, four at a time, for which sums are loaded once; or column by column, in sixteen sums at first."""
-    cdef Py_ssize_t i, j, t, d = layout.d, ld = layout.ld
+    """S1 += s (x - shift) and S2 += s (x - shift)^2, four rows at a time, for which the sums are loaded once."""
+    cdef Py_ssize_t i = start, j, t, d = layout.d, ld = layout.ld
     cdef const floating* x
     cdef double s, b
     cdef double weights[4]
-    cdef double first[16]
-    cdef double second[16]
-    i = start
-    while not layout.by_columns and i < stop:
-        if i + 4 <= stop:
-            for t in range(4):
-                weights[t] = weight_of(weight, i + t)
-            add_moments4(d, weights, X + i * ld, ld, shift, S1, S2)
-            i += 4
-            continue
+    while i + 4 <= stop:
+        for t in range(4):
+            weights[t] = weight_of(weight, i + t)
+        add_moments4(d, weights, X + i * ld, ld, shift, S1, S2)
+        i += 4
+    while i < stop:
         x, s = X + i * ld, weight_of(weight, i)
         for j in range(d):
             b = x[j] - shift[j]
             S1[j] += s * b
             S2[j] += s * b * b
         i += 1
-    for j in range(d if layout.by_columns else 0):
-        x = X + j * ld
+
+
+cdef void moments_by_columns(
+    const floating* X, Layout* layout, const floating* weight, const double* shift, Py_ssize_t start,
+    Py_ssize_t stop, double* S1, double* S2,
+) noexcept nogil:
+    """The same of Fortran-ordered rows, each column in sixteen sums at first."""
+    cdef Py_ssize_t i, j, t, n
+    cdef const floating* x
+    cdef double s, b
+    cdef double first[16]
+    cdef double second[16]
+    for j in range(layout.d):
+        x = X + j * layout.ld
         for t in range(16):
             first[t], second[t] = 0, 0
         i = start
-        while i + 16 <= stop:
-            for t in range(16):
+        while i < stop:
+            n = min(<Py_ssize_t> 16, stop - i)
+            for t in range(n):
                 b = x[i + t] - shift[j]
                 s = weight_of(weight, i + t) * b
                 first[t] += s
                 second[t] += s * b
             i += 16
-        for t in range(stop - i):
-            b = x[i + t] - shift[j]
-            s = weight_of(weight, i + t) * b
-            first[t] += s
-            second[t] += s * b
         for t in range(16):
             S1[j] += first[t]
             S2[j] += second[t]
@@ -300,7 +304,7 @@ cdef void moments_of_few(
     cdef double s, b, total = 0
     memset(stored, 0, d * sizeof(double))
     for i in range(start, stop):
-        s = 1.0 if weight == NULL else weight[i]
+        s = weight_of(weight, i)
         total += s
         for p in range(layout.begin[i], layout.begin[i + 1]):
             j = layout.at[p]
@@ -343,9 +347,12 @@ cdef moments_of_rows(const floating[:, :] values, X, const floating[::1] weight,
             if layout.sparse:
                 moments_of_few(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
                                &stored[threadid(), 0], &S[c, 0, 0], &S[c, 1, 0])
+            elif layout.by_columns:
+                moments_by_columns(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
+                                   &S[c, 0, 0], &S[c, 1, 0])
             else:
-                moments_of_chunk(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
-                                 &S[c, 0, 0], &S[c, 1, 0])
+                moments_by_rows(x, &layout, s, &shift[0], c * m // chunks, (c + 1) * m // chunks,
+                                &S[c, 0, 0], &S[c, 1, 0])
     first, second = np.add.reduce(S, axis=0)
     return np.asarray(shift), first, second
 
