@@ -47,6 +47,20 @@ class Chunks:
             self._workers = workers
         return self._groups
 
+    def beside_rows(self, task, arguments):
+        """Futures of task(*arguments), one for each chunk, where its rows are: their results stay there.
+
+        (Of what only passes by as an argument, Dask's memory manager drops the copy after two seconds.)
+        """
+        homes = {i: address for address, chunks in self.groups() for i in chunks}
+        return [
+            self.client.submit(
+                task, *of_chunk, pure=False, workers=homes[i] and [homes[i]],
+                allow_other_workers=homes[i] is not None,
+            )
+            for i, of_chunk in enumerate(arguments)
+        ]  # fmt: skip
+
     def over_groups(self, task, parameters, arguments=None):
         """Sum over workers of task(parameters, argument, X, targets, n_jobs).
 

@@ -91,8 +91,16 @@ def _aligned(name, values, X):
     return values
 
 
+def brought_together(client, Xs, ys, weights, n_jobs):
+    """`Chunks` of X and of raw (number, y, weight), brought to where their X is."""
+    chunks = Chunks(client, Xs, [], [1] * len(Xs), n_jobs)
+    raw = zip(range(len(Xs)), ys, weights or [None] * len(Xs), strict=True)
+    chunks.targets = chunks.beside_rows(_together, raw)
+    return chunks
+
+
 def survey(chunks, local):
-    """What a fit asks of every chunk of raw (number, y, weights), checked there; sorted by number.
+    """What a fit asks of every chunk of raw (number, y, weight), checked there; sorted by number.
 
     local : the estimator in memory
 
@@ -107,22 +115,21 @@ def survey(chunks, local):
 
 def encoded(chunks, facts, local, classes, class_weight, dtype):
     """`Chunks` of those that have rows, with targets as the kernels take them, made where they are."""
-    homes = {i: address for address, numbers in chunks.groups() for i in numbers}
     kept = [fact["number"] for fact in facts]
-    targets = [
-        chunks.client.submit(
-            _targets, local, *chunks.targets[i][1:], classes, class_weight, dtype, pure=False,
-            workers=homes[i] and [homes[i]], allow_other_workers=homes[i] is not None,
-        )
-        for i in kept
-    ]  # fmt: skip
     n_rows = [fact["shape"][0] for fact in facts]
-    return Chunks(chunks.client, [chunks.X[i] for i in kept], targets, n_rows, chunks.n_jobs)
+    filled = Chunks(chunks.client, [chunks.X[i] for i in kept], [], n_rows, chunks.n_jobs)
+    settings = local, classes, class_weight, dtype
+    filled.targets = filled.beside_rows(_targets, [(chunks.targets[i], *settings) for i in kept])
+    return filled
 
 
 # ------------------------------------------------------------------------------------------------
 # on the workers
 # ------------------------------------------------------------------------------------------------
+
+
+def _together(*values):
+    return values
 
 
 def _facts_of_group(parameters, _, Xs, rest, n_jobs):
@@ -162,8 +169,9 @@ def _facts(local, X, number, y, s):
     return facts
 
 
-def _targets(local, y, s, classes, class_weight, dtype):
+def _targets(raw, local, classes, class_weight, dtype):
     """`Targets` of a chunk."""
+    _, y, s = raw
     y = np.asarray(y)
     weight = None if s is None else np.array(s, dtype=dtype)
     if classes is not None:

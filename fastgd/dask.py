@@ -23,8 +23,7 @@ except ImportError as error:
 
 from ._base import all_or_nothing
 from ._callbacks import with_callbacks
-from ._chunks import Chunks
-from ._collections import as_array, encoded, futures_of_chunks, survey
+from ._collections import as_array, brought_together, encoded, futures_of_chunks, survey
 from ._distributed import DistributedProblem, Recipe, Rows
 from ._docs import document
 from ._estimators import GDClassifier, GDRegressor, _has_probabilities
@@ -89,8 +88,7 @@ class _DaskGD:
         Xs, ys, weights, dtype = futures_of_chunks(self.client_, X, y, sample_weight)
         _check_feature_names(self, X._meta, reset=True)
         local = clone(self.to_local())
-        raw = [[i, y, weights and weights[i]] for i, y in enumerate(ys)]
-        chunks = Chunks(self.client_, Xs, raw, [1] * len(Xs), self.n_jobs)
+        chunks = brought_together(self.client_, Xs, ys, weights, self.n_jobs)
         facts = survey(chunks, local)
         self.n_features_in_ = facts[0]["shape"][1]
         facts = [fact for fact in facts if fact["shape"][0]]
