@@ -2,7 +2,7 @@
 
 Each kernel module is compiled thrice from one source: for any processor of the architecture
 (`baseline`) and, on x86-64, for AVX2 + FMA (`avx2`) and AVX-512 (`avx512`). fastgd/_compiled chooses
-at import.
+at import. What Cython's memoryviews need when they run is a module that all kernels share.
 
 Environment: FASTGD_OPENMP=0 builds without OpenMP.
 """
@@ -15,6 +15,7 @@ import tempfile
 from glob import glob
 from pathlib import Path
 
+import Cython
 import numpy as np
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -42,13 +43,15 @@ DIRECTIVES = {
     "initializedcheck": False,
 }
 
+PACKAGE = "fastgd._compiled"
+SHARED = f"{PACKAGE}.memoryviews"  # Cython's own code, half of what it would generate for a kernel
 GENERATED = Path("build/cython")  # C files live here, never beside their sources
 STAMP = GENERATED / "flags.txt"
 
 
 def extension(name, source, flags=()):
     return Extension(
-        f"fastgd._compiled.{name}",
+        f"{PACKAGE}.{name}",
         [f"src/{source}.pyx"],
         include_dirs=["src", np.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
@@ -79,13 +82,16 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext):
         """Translate in a process of its own: in threads, Cython would hold the GIL."""
-        [source] = ext.sources
         c_file = (GENERATED / ext.name.replace(".", "/")).with_suffix(".c")
-        if self.force or newer_group([source, *ext.depends], str(c_file)):
+        if self.force or newer_group([*ext.sources, *ext.depends], str(c_file)):
             c_file.parent.mkdir(parents=True, exist_ok=True)
-            directives = ",".join(f"{name}={value}" for name, value in DIRECTIVES.items())
-            options = ["-I", "src", "-X", directives, "--module-name", ext.name, "-o", str(c_file)]
-            subprocess.run([sys.executable, "-m", "cython", *options, source], check=True)
+            if ext.name == SHARED:
+                options = ["--generate-shared", str(c_file)]
+            else:
+                directives = ",".join(f"{name}={value}" for name, value in DIRECTIVES.items())
+                options = ["-I", "src", "-X", directives, "--module-name", ext.name, "--shared", SHARED]
+                options += ["-o", str(c_file), *ext.sources]
+            subprocess.run([sys.executable, "-m", "cython", *options], check=True)
         ext.sources = [str(c_file)]
         super().build_extension(ext)
 
@@ -104,8 +110,9 @@ class BuildKernels(build_ext):
         return True
 
     def depend_on_flags(self):
-        """Rebuild when the flags change; by itself setuptools compares only the age of files."""
+        """Rebuild when Cython or the flags change; by itself setuptools compares only the age of files."""
         flags = "\n".join(f"{ext.name} {ext.extra_compile_args}" for ext in self.extensions)
+        flags += f"\nCython {Cython.__version__}"
         GENERATED.mkdir(parents=True, exist_ok=True)
         if not STAMP.exists() or STAMP.read_text() != flags:
             STAMP.write_text(flags)
@@ -119,4 +126,5 @@ if __name__ == "__main__":
         for name in KERNELS
         for variant, flags in VARIANTS.items()
     ]
-    setup(ext_modules=[*kernels, extension("cpu", "cpu")], cmdclass={"build_ext": BuildKernels})
+    others = [extension("cpu", "cpu"), Extension(SHARED, [])]
+    setup(ext_modules=[*kernels, *others], cmdclass={"build_ext": BuildKernels})
