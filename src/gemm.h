@@ -31,11 +31,6 @@ static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t
 #endif
 }
 
-/* Gram matrices by panels that reach from the diagonal downwards, as wide as a panel of AVX-512 */
-enum { GRAM_PANEL = 24 };
-
-static inline int gram_pays(ptrdiff_t columns) { return FASTGD_VECTOR_BYTES >= 32 && columns <= 256; }
-
 enum { SET, ADD, DESCEND }; /* what becomes of a sum */
 
 #define UNROLL _Pragma("GCC unroll 8")
@@ -45,10 +40,12 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
 #define FASTGD_DEFINE_GEMM(real, vec, tail, sfx)                                                 \
-    /* Some rows and columns of C; sums beyond them are computed, and dropped. */                \
+    /* Some rows and columns of C; sums beyond them are computed, and dropped. What lies ahead comes closer,\
+     * a line in each step. */                                                                   \
     static inline __attribute__((always_inline)) void sum_tile_##sfx(                            \
         const int vectors, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t k, const real *A,        \
-        ptrdiff_t a_row, ptrdiff_t a_step, const real *panel, int end, real rate, real l2, real *C,\
+        ptrdiff_t a_row, ptrdiff_t a_step, const real *panel, ptrdiff_t panel_step,              \
+        const char *ahead, ptrdiff_t ahead_step, int end, real rate, real l2, real *C,           \
         ptrdiff_t ldc)                                                                           \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real) };                                                 \
@@ -67,17 +64,19 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
         for (ptrdiff_t p = 0; p < k; ++p) {                                                      \
             vec b[TILE_VECTORS];                                                                 \
             UNROLL for (int v = 0; v < vectors; ++v) b[v] = *(const vec *)(panel + v * L);       \
-            __builtin_prefetch(A + p * a_step + 3 * TILE_ROWS);                                  \
+            __builtin_prefetch(ahead + p * ahead_step);                                          \
             UNROLL for (int i = 0; i < TILE_ROWS; ++i)                                           \
             {                                                                                    \
                 const real factor = a[i][p * a_step];                                            \
                 UNROLL for (int v = 0; v < vectors; ++v) sum[i][v] += b[v] * factor;             \
             }                                                                                    \
-            panel += vectors * L;                                                                \
+            panel += panel_step;                                                                 \
         }                                                                                        \
-        if (rows == TILE_ROWS && columns == vectors * L) {                                       \
+        if (columns >= vectors * L) {                                                            \
             UNROLL for (int i = 0; i < TILE_ROWS; ++i)                                           \
             {                                                                                    \
+                if (i == rows)                                                                   \
+                    return;                                                                      \
                 UNROLL for (int v = 0; v < vectors; ++v)                                         \
                 {                                                                                \
                     vec *const c = (vec *)(C + i * ldc + v * L);                                 \
@@ -96,7 +95,7 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
         {                                                                                        \
             UNROLL for (int v = 0; v < vectors; ++v) *(vec *)(part[i] + v * L) = sum[i][v];      \
         }                                                                                        \
-        for (ptrdiff_t i = 0; i < rows; ++i)                                                     \
+        for (ptrdiff_t i = 0; i < rows && i < TILE_ROWS; ++i)                                    \
             for (ptrdiff_t j = 0; j < columns; ++j) {                                            \
                 real *const c = C + i * ldc + j;                                                 \
                 if (end == SET)                                                                  \
@@ -146,7 +145,9 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
             }                                                                                    \
             const ptrdiff_t i = t * TILE_ROWS;                                                   \
             sum_tile_##sfx(vectors, m - i < TILE_ROWS ? m - i : TILE_ROWS, columns, k,           \
-                           A + i * a_row, a_row, a_step, panel, end, rate, l2, C + i * ldc, ldc);\
+                           A + i * a_row, a_row, a_step, panel, vectors * L,                     \
+                           (const char *)(A + i * a_row + 3 * TILE_ROWS), a_step * sizeof(real), \
+                           end, rate, l2, C + i * ldc, ldc);                                     \
         }                                                                                        \
     }                                                                                            \
     static __attribute__((unused)) void multiply_##sfx(                                          \

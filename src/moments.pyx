@@ -12,47 +12,55 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 from libc.string cimport memset
 
-from products cimport add_gram
+from products cimport GRAM_PANEL, Panels, add_gram, column_of, panels_of, shifted, width_from
 from rows cimport Layout, chunks_of, layout_of, row_at, rows_per_block, values_of
 from simd cimport add_moments4, dot
 
 cdef enum:
     BLOCK_ROWS = 512
     BLOCK_BYTES = 524288  # of a block of rows: what a second-level cache holds beside their products
+    PANEL_ROWS = 128  # of a block in panels: few enough for the first-level cache, too many to write sums all the time
     FEW = 8  # as seldom as that, entries of a row are multiplied one by one, not by a matrix product
 
 
 cdef void gather_rows(
     const floating* X, Layout* layout, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t n, const double* roots,
-    const double* shift, double* B, Py_ssize_t p,
+    const double* shift, double* B, Panels panels,
 ) noexcept nogil:
-    """B[i] = (x_i - shift) roots_i for n rows of X (of `rows`, unless NULL), p numbers apart; NULL are roots of 1."""
-    cdef Py_ssize_t i, j, at, d = layout.d
+    """Rows (x_i - shift) roots_i of B: n rows of X (of `rows`, unless NULL); NULL are roots of 1."""
+    cdef Py_ssize_t i, j, t, step, at, d = layout.d
     cdef const floating* x
     cdef double* b
     cdef double root
     if layout.by_columns:
         for j in range(d):
-            x = X + j * layout.ld
+            x, b = X + j * layout.ld, B + column_of(panels, n, j, &step)
             for i in range(n):
                 root = roots[i] if roots != NULL else 1.0
-                B[i * p + j] = (<double> x[row_at(rows, first + i)] - shift[j]) * root
+                b[i * step] = (<double> x[row_at(rows, first + i)] - shift[j]) * root
         return
     for i in range(n):
-        b = B + i * p
         at = row_at(rows, first + i)
         root = roots[i] if roots != NULL else 1.0
+        j = 0
+        while j < d:
+            b = B + j * n + i * width_from(panels, j)
+            if layout.sparse:
+                for t in range(min(panels.width, d - j)):
+                    b[t] = -shift[j + t] * root
+            else:
+                shifted(min(panels.width, d - j), X + at * layout.ld + j, shift + j, root, b)
+            j += panels.width
         if layout.sparse:
-            for j in range(d):
-                b[j] = -shift[j]
-            for j in range(layout.begin[at], layout.begin[at + 1]):
-                b[layout.at[j]] += X[j]  # not times root yet: where x is its shift, the difference is exactly 0
-            for j in range(d):
-                b[j] *= root
-        else:
-            x = X + at * layout.ld
-            for j in range(d):
-                b[j] = (<double> x[j] - shift[j]) * root
+            for t in range(layout.begin[at], layout.begin[at + 1]):
+                j = layout.at[t]
+                b = B + column_of(panels, n, j, &step)
+                b[i * step] = (<double> X[t] - shift[j]) * root
+
+
+cdef Py_ssize_t bytes_of(Layout* layout, Py_ssize_t n, Py_ssize_t itemsize) noexcept nogil:
+    """Of n rows that lie one after the other; 0 of others."""
+    return 0 if layout.sparse or layout.by_columns else n * layout.ld * itemsize
 
 
 # ---------------------------------------------------------------------------------------------
@@ -64,7 +72,9 @@ cdef void gram_of_chunk(
     Py_ssize_t stop, Py_ssize_t block, double* B, double* A,
 ) noexcept nogil:
     """A += sum_i h_i (x_i - shift, 1) (x_i - shift, 1)^T, on and below the diagonal."""
-    cdef Py_ssize_t p = layout.d + 1, first = start, i, n
+    cdef Py_ssize_t p = layout.d + 1, first = start, i, n, step
+    cdef Panels panels = panels_of(p, p)
+    cdef double* b
     cdef Py_ssize_t rows[BLOCK_ROWS]
     cdef double roots[BLOCK_ROWS]
     while first < stop:
@@ -74,10 +84,11 @@ cdef void gram_of_chunk(
                 rows[n], roots[n] = first, sqrt(h[first])
                 n += 1
             first += 1
-        gather_rows(X, layout, rows, 0, n, roots, shift, B, p)
+        gather_rows(X, layout, rows, 0, n, roots, shift, B, panels)
+        b = B + column_of(panels, n, p - 1, &step)
         for i in range(n):
-            B[i * p + p - 1] = roots[i]
-        add_gram(n, p, p, B, A)
+            b[i * step] = roots[i]
+        add_gram(n, p, p, B, X + first * layout.ld, bytes_of(layout, min(n, stop - first), sizeof(floating)), A)
 
 
 cdef void gram_of_few(
@@ -110,9 +121,11 @@ cdef void mirror(Py_ssize_t p, double* A) noexcept nogil:
                     A[j * p + i] = A[i * p + j]
 
 
-cdef Py_ssize_t rows_at_a_time(Py_ssize_t p) noexcept nogil:
-    """Rows of p numbers in a block, by which products are summed in whole panels."""
-    cdef Py_ssize_t n = min(<Py_ssize_t> BLOCK_ROWS, BLOCK_BYTES // (8 * p))
+cdef Py_ssize_t rows_at_a_time(Panels panels) noexcept nogil:
+    """Rows of a block."""
+    if panels.width == GRAM_PANEL:
+        return PANEL_ROWS
+    cdef Py_ssize_t n = min(<Py_ssize_t> BLOCK_ROWS, BLOCK_BYTES // (8 * panels.p))
     return n // 128 * 128 if n > 128 else max(16, n)
 
 
@@ -138,9 +151,10 @@ cdef gram_of_rows(const floating[:, :] values, X, const double[::1] h, const dou
     cdef bint few = layout.sparse and FEW * X.size < m * p
     if m * p * p > 1000000:  # as many d^2 buffers as are small beside X, two at least
         chunks = max(2, min(8, (X.size // p if layout.sparse else m) // (20 * p)))
-    cdef Py_ssize_t block = 1 if few else rows_at_a_time(p)
+    cdef Panels panels = panels_of(p, p)
+    cdef Py_ssize_t block = 1 if few else rows_at_a_time(panels)
     n_threads = min(n_threads, chunks)
-    cdef double[:, ::1] B = np.empty((n_threads, block * p))
+    cdef double[:, ::1] B = np.zeros((n_threads, block * panels.p))  # numbers, too, where a panel is not full
     cdef double[:, :, ::1] A = np.zeros((chunks, p, p))
     cdef const floating* x = &values[0, 0]
     with nogil:
@@ -171,22 +185,28 @@ cdef void moments_of_part(
     const double* weight, Py_ssize_t n, const double* shift, Py_ssize_t block, double* B, double* A, double* S,
 ) noexcept nogil:
     """A (d + 1 + k, d + 1) += (z, y) z^T with z = (x - shift, 1), times weight, on and below the diagonal; S += y^2."""
-    cdef Py_ssize_t first = 0, some, i, j, q = layout.d + 1, p = q + k
+    cdef Py_ssize_t first = 0, some, i, j, at, step, q = layout.d + 1, p = q + k
+    cdef Panels panels = panels_of(p, q)
     cdef double roots[BLOCK_ROWS]
     cdef double* b
+    cdef double y
     while first < n:
         some = min(block, n - first)
         for i in range(some):
             roots[i] = sqrt(weight[first + i])
-        gather_rows(X, layout, rows, first, some, roots, shift, B, p)
+        gather_rows(X, layout, rows, first, some, roots, shift, B, panels)
+        b = B + column_of(panels, some, q - 1, &step)
         for i in range(some):
-            B[i * p + q - 1] = roots[i]
-            b = B + i * p + q
-            for j in range(k):
-                b[j] = Y[j * m + rows[first + i]] * roots[i]
-                S[j] += b[j] * b[j]
-        add_gram(some, p, q, B, A)
+            b[i * step] = roots[i]
+        for j in range(k):
+            b = B + column_of(panels, some, q + j, &step)
+            for i in range(some):
+                y = Y[j * m + rows[first + i]] * roots[i]
+                b[i * step] = y
+                S[j] += y * y
         first += some
+        at = rows[first] if first < n else 0
+        add_gram(some, p, q, B, X + at * layout.ld, bytes_of(layout, min(some, n - first), sizeof(floating)), A)
 
 
 def moments_of_parts(const floating[:, :] X, const double[:, ::1] Y, const Py_ssize_t[::1] rows,
@@ -209,7 +229,8 @@ def moments_of_parts(const floating[:, :] X, const double[:, ::1] Y, const Py_ss
     """
     cdef Py_ssize_t m = X.shape[0], k = Y.shape[0], q = X.shape[1] + 1, p = q + k, t
     cdef Layout layout = layout_of(np.asarray(X))
-    cdef Py_ssize_t block = rows_at_a_time(p)
+    cdef Panels panels = panels_of(p, q)
+    cdef Py_ssize_t block = rows_at_a_time(panels)
     cuts, owners = [0], []  # a part is cut into as many tasks as leave their sums small beside its rows
     for part, (first, end) in enumerate(zip([0, *ends], ends)):
         pieces = max(1, min(-(-8 // len(ends)), (end - first) // (20 * p)))
@@ -218,7 +239,7 @@ def moments_of_parts(const floating[:, :] X, const double[:, ::1] Y, const Py_ss
     cdef Py_ssize_t tasks = len(owners)
     n_threads = max(1, min(n_threads, tasks))
     cdef const Py_ssize_t[::1] cut = np.array(cuts, dtype=np.intp)
-    cdef double[:, ::1] B = np.empty((n_threads, block * p)), S = np.zeros((tasks, k))
+    cdef double[:, ::1] B = np.zeros((n_threads, block * panels.p)), S = np.zeros((tasks, k))
     cdef double[:, :, ::1] A = np.zeros((tasks, p, q))
     with nogil:
         for t in prange(tasks, schedule="dynamic", num_threads=n_threads):
@@ -341,7 +362,7 @@ cdef moments_of_rows(const floating[:, :] values, X, const floating[::1] weight,
     cdef const floating* s = NULL
     if weight is not None:
         s = &weight[0]
-    gather_rows(x, &layout, NULL, 0, 1, NULL, &zero[0], &shift[0], d)
+    gather_rows(x, &layout, NULL, 0, 1, NULL, &zero[0], &shift[0], Panels(d, d))
     with nogil:
         for c in prange(chunks, schedule="dynamic", num_threads=n_threads):
             if layout.sparse:
@@ -374,7 +395,7 @@ cdef void norms_of_chunk(
         return
     while first < stop:
         n = min(block, stop - first)
-        gather_rows(X, layout, NULL, first, n, NULL, shift, B, d)
+        gather_rows(X, layout, NULL, first, n, NULL, shift, B, Panels(d, d))
         for i in range(n):
             for j in range(d):
                 B[i * d + j] *= scale[j]

@@ -4,9 +4,6 @@ from cython cimport floating
 from scipy.linalg.cython_blas cimport dgemm, dsyrk, sgemm
 
 cdef extern from "gemm.h" nogil:
-    enum:
-        GRAM_PANEL
-    bint gram_pays(Py_ssize_t columns) noexcept
     bint gemm_pays(bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept
     void gemm_f64(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const double* A, Py_ssize_t lda,
                   const double* B, Py_ssize_t ldb, bint add, double* C, Py_ssize_t ldc) noexcept
@@ -16,6 +13,16 @@ cdef extern from "gemm.h" nogil:
                      const double* B, Py_ssize_t ldb, double rate, double l2, double* C, Py_ssize_t ldc) noexcept
     void descend_f32(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const float* A, Py_ssize_t lda,
                      const float* B, Py_ssize_t ldb, float rate, float l2, float* C, Py_ssize_t ldc) noexcept
+
+cdef extern from "gram.h" nogil:
+    enum:
+        GRAM_PANEL
+        GRAM_VECTOR
+    bint gram_pays(Py_ssize_t columns) noexcept
+    void gram_f64(Py_ssize_t n, Py_ssize_t p, Py_ssize_t q, const double* B, const void* next, Py_ssize_t bytes,
+                  double* A) noexcept
+    void shifted_f64(Py_ssize_t n, const double* x, const double* shift, double root, double* b) noexcept
+    void shifted_f32(Py_ssize_t n, const float* x, const double* shift, double root, double* b) noexcept
 
 
 cdef inline void blas_product(
@@ -62,19 +69,55 @@ cdef inline void product(
         blas_product(transpose_a, transpose_b, m, n, k, A, lda, B, ldb, add, C, ldc)
 
 
-cdef inline void add_gram(Py_ssize_t n, Py_ssize_t p, Py_ssize_t q, const double* B, double* A) noexcept nogil:
-    """A (p, q) += B^T B[:, :q] for B (n, p), on and below the diagonal, and maybe beside it; on this thread."""
-    cdef Py_ssize_t j = 0
+cdef struct Panels:
+    # How a factor of a Gram matrix lies: panels of so many of p columns, the last one of the rest, each row after
+    # row; a single panel is an ordinary matrix.
+    Py_ssize_t p
+    Py_ssize_t width
+
+
+cdef inline Panels panels_of(Py_ssize_t p, Py_ssize_t q) noexcept nogil:
+    """As `add_gram` wants them for p columns, of which q are those of the Gram matrix."""
+    if gram_pays(q):
+        return Panels((p + GRAM_VECTOR - 1) // GRAM_VECTOR * GRAM_VECTOR, GRAM_PANEL)
+    return Panels(p, p)
+
+
+cdef inline Py_ssize_t width_from(Panels panels, Py_ssize_t j) noexcept nogil:
+    """Of the panel that begins with column j: its rows are so far apart."""
+    return min(panels.width, panels.p - j)
+
+
+cdef inline Py_ssize_t column_of(Panels panels, Py_ssize_t n, Py_ssize_t j, Py_ssize_t* step) noexcept nogil:
+    """Where column j of n rows begins, and how far apart its numbers are."""
+    cdef Py_ssize_t first = j // panels.width * panels.width
+    step[0] = width_from(panels, first)
+    return first * n + j - first
+
+
+cdef inline void add_gram(Py_ssize_t n, Py_ssize_t p, Py_ssize_t q, const double* B, const void* next,
+                          Py_ssize_t bytes, double* A) noexcept nogil:
+    """A (p, q) += B^T B[:, :q] for B (n, p) in panels, on and below the diagonal, and maybe beside it; on this thread.
+
+    The bytes at `next` are read next.
+    """
     cdef int n_ = <int> n, p_ = <int> p, q_ = <int> q, rest = <int> (p - q)
     cdef double one = 1.0
     if gram_pays(q):
-        while j < q:
-            gemm_f64(True, p - j, min(<Py_ssize_t> GRAM_PANEL, q - j), n, B + j, p, B + j, p, True, A + j * q + j, q)
-            j += GRAM_PANEL
+        gram_f64(n, p, q, B, next, bytes, A)
         return
     dsyrk(b"U", b"N", &q_, &n_, &one, <double*> B, &p_, &one, A, &q_)
     if p > q:
         dgemm(b"N", b"T", &q_, &rest, &n_, &one, <double*> B, &p_, <double*> B + q, &p_, &one, A + q * q, &q_)
+
+
+cdef inline void shifted(Py_ssize_t n, const floating* x, const double* shift, double root,
+                         double* b) noexcept nogil:
+    """b = (x - shift) root"""
+    if floating is double:
+        shifted_f64(n, x, shift, root, b)
+    else:
+        shifted_f32(n, x, shift, root, b)
 
 
 cdef inline void descend(
