@@ -1,8 +1,8 @@
 """scikit-learn's search over fits that are done already.
 
 Results, ranks, the choice of the best candidate and its refit are scikit-learn's code: `Ledger` is its
-GridSearchCV, whose loop over candidates meets a single stand-in (at 0.3 ms a fit the loop would cost more
-than the descents), and whose results are made from the scores that it was given.
+GridSearchCV, whose loop over candidates and splits meets a single stand-in (at 0.3 ms a fit the loop would cost
+more than the descents), and whose results are made from the scores that it was given.
 """
 
 import numpy as np
@@ -57,13 +57,13 @@ class Ledger(GridSearchCV):
         _warn_or_raise_about_fit_failures(outs, search.error_score)
         if callable(search.scoring):
             _insert_error_scores(outs, search.error_score)
-        splits = [([f], [f]) for f in range(n_splits)]
         ledger = cls(
-            _StandIn(refit), {}, scoring=search.scoring, refit=search.refit, cv=splits,
+            _StandIn(refit), {}, scoring=search.scoring, refit=search.refit, cv=[([0], [0])],
             error_score=search.error_score, return_train_score=search.return_train_score,
         )  # fmt: skip
-        ledger._book = candidates, outs, more_results, refit_metric
-        ledger.fit(np.arange(n_splits + 1))
+        ledger._book = candidates, outs, more_results, n_splits, refit_metric
+        ledger.fit(np.arange(2))
+        ledger.n_splits_ = n_splits
         vars(search).update({name: value for name, value in vars(ledger).items() if name in FITTED})
         if search.refit:
             search.best_estimator_ = ledger.best_estimator_.model
@@ -74,10 +74,10 @@ class Ledger(GridSearchCV):
         evaluate_candidates([{}])
 
     def _get_scorers(self):
-        _, outs, _, refit_metric = self._book
+        _, outs, *_, refit_metric = self._book
         score = outs[0]["test_scores"]
         return (lambda estimator, X: dict(score) if isinstance(score, dict) else score), refit_metric
 
     def _format_results(self, candidate_params, n_splits, out, more_results=None):
-        candidates, outs, more, _ = self._book
+        candidates, outs, more, n_splits, _ = self._book
         return super()._format_results(candidates, n_splits, outs, more)

@@ -5,7 +5,6 @@ it, and added up by folds.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +27,8 @@ class Parts:
         1 where a part belongs to a fold, else 0.
     shares : ndarray of shape (folds, m)
         Weight of every row of the table in a fold: 0 where it is held out, doubled where it is there twice.
+    apart : bool
+        Whether no row is in two parts.
     """
 
     rows: np.ndarray
@@ -35,6 +36,7 @@ class Parts:
     ends: list
     members: np.ndarray
     shares: np.ndarray
+    apart: bool
 
     @classmethod
     def of(cls, m, trains, weights):
@@ -62,26 +64,19 @@ class Parts:
         rows = np.argsort(code, kind="stable")
         rows = rows[np.count_nonzero(code == 0) :]
         ends = [*(np.flatnonzero(np.diff(code[rows])) + 1), len(rows)]
-        pairs = zip(shares, present, strict=True)
-        alike = all(np.array_equal(share, mask * weight) for share, mask in pairs)
+        alike = all(w is None for w in weights) and (weight <= 1).all()  # else it takes a look at all of them
+        if not alike:
+            pairs = zip(shares, present, strict=True)
+            alike = all(np.array_equal(share, mask * weight) for share, mask in pairs)
         if alike and len(ends) <= MAX_PARTS * len(shares):
             members = present[:, rows[np.array(ends) - 1]].astype(np.float64)
-            return cls(rows, weight[rows], ends, members, shares)
+            return cls(rows, weight[rows], ends, members, shares, apart=True)
         # rows drawn twice, weights that differ by fold
         by_fold = [np.flatnonzero(mask) for mask in present]
         weight = np.concatenate([share[rows] for share, rows in zip(shares, by_fold, strict=True)])
         ends = list(np.cumsum([len(rows) for rows in by_fold]))
-        return cls(np.concatenate(by_fold), weight, ends, np.eye(len(shares)), shares)
-
-    @cached_property
-    def largest_shares(self):
-        """Of every row of the table, over the folds, (m,)."""
-        return self.shares.max(axis=0)
-
-    @cached_property
-    def apart(self):
-        """Whether no row is in two parts."""
-        return len(self.rows) == np.count_nonzero(self.largest_shares)
+        apart = ends[-1] == np.count_nonzero(code)
+        return cls(np.concatenate(by_fold), weight, ends, np.eye(len(shares)), shares, apart)
 
     @property
     def total_weight(self):
@@ -96,8 +91,12 @@ class Parts:
         """Whether the test rows of fold f are those of all parts that it has not, each once."""
         if test.ndim != 1 or not self.apart:
             return False
-        left = self.largest_shares - self.shares[f]
-        return np.array_equal(np.bincount(test, minlength=len(left)), left)
+        parts = [part for part, member in zip(self.slices(), self.members[f], strict=True) if not member]
+        if len(test) != sum(part.stop - part.start for part in parts):
+            return False
+        rows = [self.rows[part] for part in parts]
+        once = all((self.weight[part] == 1).all() for part in parts)
+        return once and np.array_equal(np.sort(test), np.sort(np.concatenate(rows)) if rows else test)
 
 
 def take_rows(X, rows):
