@@ -1,8 +1,8 @@
 """scikit-learn's search over fits that are done already.
 
 Results, ranks, the choice of the best candidate and its refit are scikit-learn's code: `Ledger` is its
-GridSearchCV, whose loop over candidates and splits meets a single stand-in (at 0.3 ms a fit the loop would cost
-more than the descents), and whose results are made from the scores that it was given.
+GridSearchCV, whose loop over candidates and splits meets a single stand-in (at 0.3 ms a fit the loop would
+cost more than the descents), and whose results are made from the scores that it was given.
 """
 
 import numpy as np
