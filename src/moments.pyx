@@ -58,9 +58,12 @@ cdef void gather_rows(
                 b[i * step] = (<double> X[t] - shift[j]) * root
 
 
-cdef Py_ssize_t bytes_of(Layout* layout, Py_ssize_t n, Py_ssize_t itemsize) noexcept nogil:
-    """Of n rows that lie one after the other; 0 of others."""
-    return 0 if layout.sparse or layout.by_columns else n * layout.ld * itemsize
+cdef Py_ssize_t bytes_ahead(Layout* layout, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t left,
+                            Py_ssize_t itemsize) noexcept nogil:
+    """Of the next block of rows, if it is likely to lie in one piece, as the n rows of this one do; else 0."""
+    if layout.sparse or layout.by_columns or n == 0 or rows[n - 1] - rows[0] != n - 1:
+        return 0
+    return min(n, left) * layout.ld * itemsize
 
 
 # ---------------------------------------------------------------------------------------------
@@ -72,7 +75,7 @@ cdef void gram_of_chunk(
     Py_ssize_t stop, Py_ssize_t block, double* B, double* A,
 ) noexcept nogil:
     """A += sum_i h_i (x_i - shift, 1) (x_i - shift, 1)^T, on and below the diagonal."""
-    cdef Py_ssize_t p = layout.d + 1, first = start, i, n, step
+    cdef Py_ssize_t p = layout.d + 1, first = start, i, n, step, ahead
     cdef Panels panels = panels_of(p, p)
     cdef double* b
     cdef Py_ssize_t rows[BLOCK_ROWS]
@@ -88,7 +91,8 @@ cdef void gram_of_chunk(
         b = B + column_of(panels, n, p - 1, &step)
         for i in range(n):
             b[i * step] = roots[i]
-        add_gram(n, p, p, B, X + first * layout.ld, bytes_of(layout, min(n, stop - first), sizeof(floating)), A)
+        ahead = bytes_ahead(layout, rows, n, stop - first, sizeof(floating))
+        add_gram(n, p, p, B, X + first * layout.ld, ahead, A)
 
 
 cdef void gram_of_few(
@@ -185,7 +189,7 @@ cdef void moments_of_part(
     const double* weight, Py_ssize_t n, const double* shift, Py_ssize_t block, double* B, double* A, double* S,
 ) noexcept nogil:
     """A (d + 1 + k, d + 1) += (z, y) z^T with z = (x - shift, 1), times weight, on and below the diagonal; S += y^2."""
-    cdef Py_ssize_t first = 0, some, i, j, at, step, q = layout.d + 1, p = q + k
+    cdef Py_ssize_t first = 0, some, i, j, at, step, ahead, q = layout.d + 1, p = q + k
     cdef Panels panels = panels_of(p, q)
     cdef double roots[BLOCK_ROWS]
     cdef double* b
@@ -204,9 +208,10 @@ cdef void moments_of_part(
                 y = Y[j * m + rows[first + i]] * roots[i]
                 b[i * step] = y
                 S[j] += y * y
+        ahead = bytes_ahead(layout, rows + first, some, n - first - some, sizeof(floating))
         first += some
         at = rows[first] if first < n else 0
-        add_gram(some, p, q, B, X + at * layout.ld, bytes_of(layout, min(some, n - first), sizeof(floating)), A)
+        add_gram(some, p, q, B, X + at * layout.ld, ahead, A)
 
 
 def moments_of_parts(const floating[:, :] X, const double[:, ::1] Y, const Py_ssize_t[::1] rows,
