@@ -31,7 +31,15 @@ static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t
 #endif
 }
 
-enum { SET, ADD, DESCEND }; /* what becomes of a sum */
+enum { SET, ADD, DESCEND };
+/* What becomes of a number of C, or a vector of them, and the sum for it */
+#define END(c, sum)                                                                              \
+    if (end == SET)                                                                              \
+        c = sum;                                                                                 \
+    else if (end == ADD)                                                                         \
+        c += sum;                                                                                \
+    else                                                                                         \
+        c -= (sum + c * l2) * rate;
 
 #define UNROLL _Pragma("GCC unroll 8")
 
@@ -40,8 +48,8 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
 #define FASTGD_DEFINE_GEMM(real, vec, tail, sfx)                                                 \
-    /* Some rows and columns of C; sums beyond them are computed, and dropped. What lies ahead comes closer,\
-     * a line in each step. */                                                                   \
+    /* Some rows and columns of C; sums beyond them are computed, and dropped. Meanwhile comes closer what\
+     * lies ahead, a line in each step; NULL is the tiles to come. */                            \
     static inline __attribute__((always_inline)) void sum_tile_##sfx(                            \
         const int vectors, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t k, const real *A,        \
         ptrdiff_t a_row, ptrdiff_t a_step, const real *panel, ptrdiff_t panel_step,              \
@@ -64,7 +72,8 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
         for (ptrdiff_t p = 0; p < k; ++p) {                                                      \
             vec b[TILE_VECTORS];                                                                 \
             UNROLL for (int v = 0; v < vectors; ++v) b[v] = *(const vec *)(panel + v * L);       \
-            __builtin_prefetch(ahead + p * ahead_step);                                          \
+            __builtin_prefetch(ahead ? ahead + p * ahead_step                                    \
+                                     : (const char *)(A + p * a_step + 3 * TILE_ROWS));          \
             UNROLL for (int i = 0; i < TILE_ROWS; ++i)                                           \
             {                                                                                    \
                 const real factor = a[i][p * a_step];                                            \
@@ -72,21 +81,10 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
             }                                                                                    \
             panel += panel_step;                                                                 \
         }                                                                                        \
-        if (columns >= vectors * L) {                                                            \
+        if (rows >= TILE_ROWS && columns >= vectors * L) {                                       \
             UNROLL for (int i = 0; i < TILE_ROWS; ++i)                                           \
             {                                                                                    \
-                if (i == rows)                                                                   \
-                    return;                                                                      \
-                UNROLL for (int v = 0; v < vectors; ++v)                                         \
-                {                                                                                \
-                    vec *const c = (vec *)(C + i * ldc + v * L);                                 \
-                    if (end == SET)                                                              \
-                        *c = sum[i][v];                                                          \
-                    else if (end == ADD)                                                         \
-                        *c += sum[i][v];                                                         \
-                    else                                                                         \
-                        *c -= (sum[i][v] + *c * l2) * rate;                                      \
-                }                                                                                \
+                UNROLL for (int v = 0; v < vectors; ++v) END(*(vec *)(C + i * ldc + v * L), sum[i][v]) \
             }                                                                                    \
             return;                                                                              \
         }                                                                                        \
@@ -95,16 +93,16 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
         {                                                                                        \
             UNROLL for (int v = 0; v < vectors; ++v) *(vec *)(part[i] + v * L) = sum[i][v];      \
         }                                                                                        \
-        for (ptrdiff_t i = 0; i < rows && i < TILE_ROWS; ++i)                                    \
-            for (ptrdiff_t j = 0; j < columns; ++j) {                                            \
-                real *const c = C + i * ldc + j;                                                 \
-                if (end == SET)                                                                  \
-                    *c = part[i][j];                                                             \
-                else if (end == ADD)                                                             \
-                    *c += part[i][j];                                                            \
-                else                                                                             \
-                    *c -= (part[i][j] + *c * l2) * rate;                                         \
+        for (ptrdiff_t i = 0; i < rows && i < TILE_ROWS; ++i) {                                  \
+            real *const c = C + i * ldc;                                                         \
+            if (columns >= vectors * L) {                                                        \
+                UNROLL for (int v = 0; v < vectors; ++v)                                         \
+                    END(*(vec *)(c + v * L), *(const vec *)(part[i] + v * L))                    \
+            } else {                                                                             \
+                for (ptrdiff_t j = 0; j < columns; ++j)                                          \
+                    END(c[j], part[i][j])                                                        \
             }                                                                                    \
+        }                                                                                        \
     }                                                                                            \
     /* k rows of a panel, which has zeros where it is wider than B. Whole vectors, their number a constant:\
      * of a loop over `columns` gcc may make a string instruction per row, which takes longer than the sums. */\
@@ -146,8 +144,7 @@ enum { SET, ADD, DESCEND }; /* what becomes of a sum */
             const ptrdiff_t i = t * TILE_ROWS;                                                   \
             sum_tile_##sfx(vectors, m - i < TILE_ROWS ? m - i : TILE_ROWS, columns, k,           \
                            A + i * a_row, a_row, a_step, panel, vectors * L,                     \
-                           (const char *)(A + i * a_row + 3 * TILE_ROWS), a_step * sizeof(real), \
-                           end, rate, l2, C + i * ldc, ldc);                                     \
+                           NULL, 0, end, rate, l2, C + i * ldc, ldc);                                     \
         }                                                                                        \
     }                                                                                            \
     static __attribute__((unused)) void multiply_##sfx(                                          \
@@ -197,4 +194,5 @@ FASTGD_DEFINE_GEMM(double, vec_f64, short_f64, f64)
 FASTGD_DEFINE_GEMM(float, vec_f32, short_f32, f32)
 #pragma GCC diagnostic pop
 #undef UNROLL
+#undef END
 #endif
