@@ -2,7 +2,7 @@
 
 Each kernel module is compiled thrice from one source: for any processor of the architecture
 (`baseline`) and, on x86-64, for AVX2 + FMA (`avx2`) and AVX-512 (`avx512`). fastgd/_compiled chooses
-at import. What Cython's memoryviews need when they run is a module that all kernels share.
+at import. What Cython's own code needs when it runs is a module that all of them share.
 
 Environment: FASTGD_OPENMP=0 builds without OpenMP.
 """
@@ -44,7 +44,7 @@ DIRECTIVES = {
 }
 
 PACKAGE = "fastgd._compiled"
-SHARED = f"{PACKAGE}.memoryviews"  # Cython's own code, half of what it would generate for a kernel
+SHARED = f"{PACKAGE}.shared"  # Cython's own code, half of what it would generate for a kernel
 GENERATED = Path("build/cython")  # C files live here, never beside their sources
 STAMP = GENERATED / "flags.txt"
 
@@ -86,7 +86,7 @@ class BuildKernels(build_ext):
         if self.force or newer_group([*ext.sources, *ext.depends], str(c_file)):
             c_file.parent.mkdir(parents=True, exist_ok=True)
             if ext.name == SHARED:
-                options = ["--generate-shared", str(c_file)]
+                options = ["--generate-shared", str(c_file), "--module-name", SHARED]
             else:
                 directives = ",".join(f"{name}={value}" for name, value in DIRECTIVES.items())
                 options = ["-I", "src", "-X", directives, "--module-name", ext.name, "--shared", SHARED]
@@ -110,9 +110,9 @@ class BuildKernels(build_ext):
         return True
 
     def depend_on_flags(self):
-        """Rebuild when Cython or the flags change; by itself setuptools compares only the age of files."""
+        """Rebuild when flags or Cython change; by itself setuptools compares only the age of files."""
         flags = "\n".join(f"{ext.name} {ext.extra_compile_args}" for ext in self.extensions)
-        flags += f"\nCython {Cython.__version__}"
+        flags += f"\nCython {Cython.__version__} {DIRECTIVES} {SHARED}"
         GENERATED.mkdir(parents=True, exist_ok=True)
         if not STAMP.exists() or STAMP.read_text() != flags:
             STAMP.write_text(flags)

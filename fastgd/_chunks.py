@@ -48,9 +48,10 @@ class Chunks:
         return self._groups
 
     def beside_rows(self, task, arguments):
-        """Futures of task(*arguments), one for each chunk, where its rows are: their results stay there.
+        """Futures of task(*arguments), one for each chunk, where its rows are.
 
-        (Of what only passes by as an argument, Dask's memory manager drops the copy after two seconds.)
+        What is a result there stays there; of what only passes by as an argument, Dask's memory manager drops
+        the copy after two seconds. If the worker is lost, any other will do.
         """
         homes = {i: address for address, chunks in self.groups() for i in chunks}
         return [

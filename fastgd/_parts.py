@@ -25,8 +25,8 @@ class Parts:
         Where in `rows` each part ends.
     members : ndarray of shape (folds, parts)
         1 where a part belongs to a fold, else 0.
-    shares : ndarray of shape (folds, m)
-        Weight of every row of the table in a fold: 0 where it is held out, doubled where it is there twice.
+    total_weight : ndarray of shape (folds,)
+        Of the rows of each fold.
     apart : bool
         Whether no row is in two parts.
     """
@@ -35,7 +35,7 @@ class Parts:
     weight: np.ndarray
     ends: list
     members: np.ndarray
-    shares: np.ndarray
+    total_weight: np.ndarray
     apart: bool
 
     @classmethod
@@ -49,10 +49,11 @@ class Parts:
         weights : list of ndarrays of shape (m_f,) or None
             Weights of the training rows of each fold.
         """
+        # weight of every row of the table in a fold: 0 where it is held out, doubled where it is there twice
         shares = np.empty((len(trains), m))
         for share, *pair in zip(shares, trains, weights, strict=True):
             share[:] = np.bincount(*pair, minlength=m)
-        weight, present = shares.max(axis=0), shares > 0
+        weight, present, totals = shares.max(axis=0), shares > 0, shares.sum(axis=1)
         # one number for each way to be in some folds and not in others, 0 in none: short ones sort faster
         dtype = np.uint16 if len(shares) <= 16 else np.uint64
         keys = 1 << np.arange(16)
@@ -64,24 +65,19 @@ class Parts:
         rows = np.argsort(code, kind="stable")
         rows = rows[np.count_nonzero(code == 0) :]
         ends = [*(np.flatnonzero(np.diff(code[rows])) + 1), len(rows)]
-        alike = all(w is None for w in weights) and (weight <= 1).all()  # else it takes a look at all of them
+        alike = all(w is None for w in weights) and (weight <= 1).all()
         if not alike:
             pairs = zip(shares, present, strict=True)
             alike = all(np.array_equal(share, mask * weight) for share, mask in pairs)
         if alike and len(ends) <= MAX_PARTS * len(shares):
             members = present[:, rows[np.array(ends) - 1]].astype(np.float64)
-            return cls(rows, weight[rows], ends, members, shares, apart=True)
+            return cls(rows, weight[rows], ends, members, totals, apart=True)
         # rows drawn twice, weights that differ by fold
         by_fold = [np.flatnonzero(mask) for mask in present]
         weight = np.concatenate([share[rows] for share, rows in zip(shares, by_fold, strict=True)])
         ends = list(np.cumsum([len(rows) for rows in by_fold]))
         apart = ends[-1] == np.count_nonzero(code)
-        return cls(np.concatenate(by_fold), weight, ends, np.eye(len(shares)), shares, apart)
-
-    @property
-    def total_weight(self):
-        """Of the rows of each fold, (folds,)."""
-        return self.shares.sum(axis=1)
+        return cls(np.concatenate(by_fold), weight, ends, np.eye(len(shares)), totals, apart)
 
     def slices(self):
         """Where in `rows` each part is."""
@@ -89,14 +85,14 @@ class Parts:
 
     def holds_out(self, f, test):
         """Whether the test rows of fold f are those of all parts that it has not, each once."""
-        if test.ndim != 1 or not self.apart:
+        if test.ndim != 1 or not len(test) or not self.apart:
             return False
         parts = [part for part, member in zip(self.slices(), self.members[f], strict=True) if not member]
         if len(test) != sum(part.stop - part.start for part in parts):
             return False
         rows = [self.rows[part] for part in parts]
         once = all((self.weight[part] == 1).all() for part in parts)
-        return once and np.array_equal(np.sort(test), np.sort(np.concatenate(rows)) if rows else test)
+        return once and np.array_equal(np.sort(test), np.sort(np.concatenate(rows)))
 
 
 def take_rows(X, rows):

@@ -1,7 +1,8 @@
 """Which candidates can be trained together, and their training.
 
     closed form     squared error, plain gradient descent at constant rates: `_closed_form.py`
-    Gram matrices   squared error, any other textbook descent: `_lockstep.py` on `QuadraticCandidates`
+    Gram matrices   squared error, any other textbook descent: `_lockstep.py` on `QuadraticCandidates`, or of
+                    few columns the ordinary descents on a `MomentProblem`
     moments         squared error, automatic rates and metrics: the ordinary descents on a `MomentProblem`
     passes          other losses, textbook descents: `_lockstep.py` on `PassCandidates`
     rows            other losses, automatic rates and metrics: the ordinary descents, which share rows, means
@@ -45,6 +46,7 @@ from ._threads import blas_threads, effective_n_threads
 MATRICES = 2**24  # numbers in the Gram matrices that are kept at a time
 STATES = 2**24  # numbers in the states of mini-batch descents that go together
 PARAMETERS = 2**18  # numbers in the parameters that descend together, unless one fold has more
+FEW_COLUMNS = 256  # up to here compiled iterations of one candidate at a time beat those of all in step
 EIGENBASIS = 5  # iterations per column, of all candidates, that cost as much as an eigendecomposition
 
 
@@ -298,6 +300,11 @@ def _train_quadratics(jobs):
         (closed if many else rest).extend(of_basis)
     if closed:
         yield from _timed(closed, lambda jobs: _in_closed_form(problem, quadratics, numbers, jobs, seconds))
+    if problem.d <= FEW_COLUMNS:
+        for job in rest:
+            moments = MomentProblem(problem, quadratics[numbers.index(job.fold.number)], job.plan.penalty)
+            yield job, _descend(moments, job.plan, seconds, np.zeros((problem.k, problem.d + 1)))
+        return
     for of_kind in _grouped(rest, lambda job: repr(job.kind)):
         of_kind.sort(key=lambda job: job.fold.number)
         yield from _timed(of_kind, lambda jobs: _in_lockstep(problem, quadratics, numbers, jobs, seconds))

@@ -33,7 +33,7 @@ static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t
 
 enum { SET, ADD, DESCEND };
 /* What becomes of a number of C, or a vector of them, and the sum for it */
-#define END(c, sum)                                                                              \
+#define PUT(c, sum)                                                                              \
     if (end == SET)                                                                              \
         c = sum;                                                                                 \
     else if (end == ADD)                                                                         \
@@ -84,7 +84,7 @@ enum { SET, ADD, DESCEND };
         if (rows >= TILE_ROWS && columns >= vectors * L) {                                       \
             UNROLL for (int i = 0; i < TILE_ROWS; ++i)                                           \
             {                                                                                    \
-                UNROLL for (int v = 0; v < vectors; ++v) END(*(vec *)(C + i * ldc + v * L), sum[i][v]) \
+                UNROLL for (int v = 0; v < vectors; ++v) PUT(*(vec *)(C + i * ldc + v * L), sum[i][v]) \
             }                                                                                    \
             return;                                                                              \
         }                                                                                        \
@@ -97,10 +97,10 @@ enum { SET, ADD, DESCEND };
             real *const c = C + i * ldc;                                                         \
             if (columns >= vectors * L) {                                                        \
                 UNROLL for (int v = 0; v < vectors; ++v)                                         \
-                    END(*(vec *)(c + v * L), *(const vec *)(part[i] + v * L))                    \
+                    PUT(*(vec *)(c + v * L), *(const vec *)(part[i] + v * L))                    \
             } else {                                                                             \
                 for (ptrdiff_t j = 0; j < columns; ++j)                                          \
-                    END(c[j], part[i][j])                                                        \
+                    PUT(c[j], part[i][j])                                                        \
             }                                                                                    \
         }                                                                                        \
     }                                                                                            \
@@ -194,5 +194,5 @@ FASTGD_DEFINE_GEMM(double, vec_f64, short_f64, f64)
 FASTGD_DEFINE_GEMM(float, vec_f32, short_f32, f32)
 #pragma GCC diagnostic pop
 #undef UNROLL
-#undef END
+#undef PUT
 #endif

@@ -28,11 +28,11 @@ static inline int gram_pays(ptrdiff_t columns) { return (int)GRAM_VECTOR == (int
 FASTGD_DEFINE_SHIFTED(double, f64)
 FASTGD_DEFINE_SHIFTED(float, f32)
 
-/* A (p, q) += B^T B[:, :q] for B of n rows and p columns, q <= p. Meanwhile some memory comes into cache that
- * is needed next. */
+/* A (p, q) += B^T B[:, :q] for B of n rows and p columns, q <= p. Meanwhile some bytes come into cache that
+ * are needed next; NULL and 0 where these are scattered. */
 #define FASTGD_GRAM_TILE(vectors)                                                                \
     sum_tile_f64(vectors, p - i, right - j, n, B + i_panel * n + i - i_panel, 1, i_width, B + j * n, j_width, \
-                 ahead, ahead < end ? 64 : 0, ADD, 0, 0, A + i * q + j, q)
+                 ahead < end ? ahead : NULL, 64, ADD, 0, 0, A + i * q + j, q)
 static inline void gram_f64(ptrdiff_t n, ptrdiff_t p, ptrdiff_t q, const double *B, const void *next,
                             ptrdiff_t bytes, double *A)
 {
@@ -51,7 +51,8 @@ static inline void gram_f64(ptrdiff_t n, ptrdiff_t p, ptrdiff_t q, const double 
                 FASTGD_GRAM_TILE(2);
             else
                 FASTGD_GRAM_TILE(1);
-            ahead += ahead < end ? 64 * n : 0;
+            if (ahead < end)
+                ahead += 64 * n;
         }
     }
 }

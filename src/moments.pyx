@@ -12,7 +12,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 from libc.string cimport memset
 
-from products cimport GRAM_PANEL, Panels, add_gram, column_of, panels_of, shifted, width_from
+from products cimport Panels, add_gram, column_of, gram_pays, panels_of, shifted, width_from
 from rows cimport Layout, chunks_of, layout_of, row_at, rows_per_block, values_of
 from simd cimport add_moments4, dot
 
@@ -92,7 +92,7 @@ cdef void gram_of_chunk(
         for i in range(n):
             b[i * step] = roots[i]
         ahead = bytes_ahead(layout, rows, n, stop - first, sizeof(floating))
-        add_gram(n, p, p, B, X + first * layout.ld, ahead, A)
+        add_gram(n, p, p, B, X + first * layout.ld if ahead else NULL, ahead, A)
 
 
 cdef void gram_of_few(
@@ -125,11 +125,9 @@ cdef void mirror(Py_ssize_t p, double* A) noexcept nogil:
                     A[j * p + i] = A[i * p + j]
 
 
-cdef Py_ssize_t rows_at_a_time(Panels panels) noexcept nogil:
-    """Rows of a block."""
-    if panels.width == GRAM_PANEL:
-        return PANEL_ROWS
-    cdef Py_ssize_t n = min(<Py_ssize_t> BLOCK_ROWS, BLOCK_BYTES // (8 * panels.p))
+cdef Py_ssize_t rows_at_a_time(Py_ssize_t p, Py_ssize_t q) noexcept nogil:
+    """Rows of a block of p columns, of which q are those of the Gram matrix."""
+    cdef Py_ssize_t most = PANEL_ROWS if gram_pays(q) else BLOCK_ROWS, n = min(most, BLOCK_BYTES // (8 * p))
     return n // 128 * 128 if n > 128 else max(16, n)
 
 
@@ -156,7 +154,7 @@ cdef gram_of_rows(const floating[:, :] values, X, const double[::1] h, const dou
     if m * p * p > 1000000:  # as many d^2 buffers as are small beside X, two at least
         chunks = max(2, min(8, (X.size // p if layout.sparse else m) // (20 * p)))
     cdef Panels panels = panels_of(p, p)
-    cdef Py_ssize_t block = 1 if few else rows_at_a_time(panels)
+    cdef Py_ssize_t block = 1 if few else rows_at_a_time(p, p)
     n_threads = min(n_threads, chunks)
     cdef double[:, ::1] B = np.zeros((n_threads, block * panels.p))  # numbers, too, where a panel is not full
     cdef double[:, :, ::1] A = np.zeros((chunks, p, p))
@@ -189,7 +187,7 @@ cdef void moments_of_part(
     const double* weight, Py_ssize_t n, const double* shift, Py_ssize_t block, double* B, double* A, double* S,
 ) noexcept nogil:
     """A (d + 1 + k, d + 1) += (z, y) z^T with z = (x - shift, 1), times weight, on and below the diagonal; S += y^2."""
-    cdef Py_ssize_t first = 0, some, i, j, at, step, ahead, q = layout.d + 1, p = q + k
+    cdef Py_ssize_t first = 0, some, i, j, step, ahead, q = layout.d + 1, p = q + k
     cdef Panels panels = panels_of(p, q)
     cdef double roots[BLOCK_ROWS]
     cdef double* b
@@ -210,8 +208,7 @@ cdef void moments_of_part(
                 S[j] += y * y
         ahead = bytes_ahead(layout, rows + first, some, n - first - some, sizeof(floating))
         first += some
-        at = rows[first] if first < n else 0
-        add_gram(some, p, q, B, X + at * layout.ld, ahead, A)
+        add_gram(some, p, q, B, X + rows[first] * layout.ld if ahead else NULL, ahead, A)
 
 
 def moments_of_parts(const floating[:, :] X, const double[:, ::1] Y, const Py_ssize_t[::1] rows,
@@ -235,7 +232,7 @@ def moments_of_parts(const floating[:, :] X, const double[:, ::1] Y, const Py_ss
     cdef Py_ssize_t m = X.shape[0], k = Y.shape[0], q = X.shape[1] + 1, p = q + k, t
     cdef Layout layout = layout_of(np.asarray(X))
     cdef Panels panels = panels_of(p, q)
-    cdef Py_ssize_t block = rows_at_a_time(panels)
+    cdef Py_ssize_t block = rows_at_a_time(p, q)
     cuts, owners = [0], []  # a part is cut into as many tasks as leave their sums small beside its rows
     for part, (first, end) in enumerate(zip([0, *ends], ends)):
         pieces = max(1, min(-(-8 // len(ends)), (end - first) // (20 * p)))

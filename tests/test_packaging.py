@@ -65,7 +65,7 @@ def test_new_kernels_are_refused_by_an_old_processor(python, variant):
     assert "possible values on this processor are baseline." in result.stderr
 
 
-@pytest.mark.parametrize("module", ["cpu", "baseline.linear"])
+@pytest.mark.parametrize("module", ["cpu", "baseline.linear", "shared"])
 def test_missing_extension_says_how_to_build_it(python, module):
     name = f"fastgd._compiled.{module}"
     result = python(f"import sys; sys.modules[{name!r}] = None; import fastgd", cpu="baseline")
@@ -100,4 +100,15 @@ assert before["denormals in, out"] == (True, True)
 """,
         cpu=variant,
     )
+    assert result.returncode == 0, result.stderr
+
+
+def test_compiled_modules_are_known_by_no_other_name(python):
+    result = python("""
+import sys
+import fastgd
+files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+names = [name for name, file in files.items() if "_compiled" in file and "fastgd" in file]
+assert len(names) > 5 and all(name.startswith("fastgd._compiled") for name in names), names
+""")
     assert result.returncode == 0, result.stderr

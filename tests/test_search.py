@@ -69,6 +69,13 @@ def no_fallback(monkeypatch):
     monkeypatch.setattr("fastgd._evaluation.Evaluation._evaluate_alone", alone)
 
 
+@pytest.fixture(params=["one at a time", "in step"])
+def quadratics(request, monkeypatch):
+    """Textbook descents on Gram matrices, as of few columns and as of many."""
+    if request.param == "in step":
+        monkeypatch.setattr("fastgd._training.FEW_COLUMNS", 0)
+
+
 def same(
     estimator, grid, X, y, fit_params=None, tolerance=1e-6, search=(GDGridSearchCV, GridSearchCV), **params
 ):
@@ -105,7 +112,7 @@ def same(
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("solver", RULES)
-def test_every_rule_and_penalty_scores_as_its_own_fits_do(no_fallback, data, solver, penalty):
+def test_every_rule_and_penalty_scores_as_its_own_fits_do(no_fallback, quadratics, data, solver, penalty):
     model = GDRegressor(solver=solver, penalty=penalty, **SHORT)
     grid = {"learning_rate": RATES, "alpha": [0.0, 0.1]}
     same(model, [grid, {"learning_rate": [TOO_LARGE]}], data.X, data.y)
@@ -138,7 +145,7 @@ def test_every_loss_of_classifiers(no_fallback, data, loss, solver):
 
 
 @pytest.mark.parametrize("model", [GDRegressor(), GDRegressor(loss="huber"), GDClassifier()])
-def test_schedules_clipping_and_numbers_of_iterations(no_fallback, data, model):
+def test_schedules_clipping_and_numbers_of_iterations(no_fallback, quadratics, data, model):
     y = data.binary if isinstance(model, GDClassifier) else data.y
     grid = [
         {"solver": ["gd"], "learning_rate": ["constant", "invscaling", "optimal"], "eta0": [0.01, 0.3]},
@@ -155,7 +162,7 @@ def test_schedules_clipping_and_numbers_of_iterations(no_fallback, data, model):
 @pytest.mark.parametrize(
     "convert", [partial(np.asarray, order="F"), np.float32, lambda X: (10 * X).astype(int)]
 )
-def test_every_layout_and_dtype(no_fallback, data, convert, fit_intercept):
+def test_every_layout_and_dtype(no_fallback, quadratics, data, convert, fit_intercept):
     X = convert(data.X)
     X.flags.writeable = False
     grid = {"learning_rate": [1e-4, 0.01], "alpha": [0.0, 0.1]}
@@ -296,7 +303,7 @@ def test_means_and_gram_matrices_are_taken_once_for_each_fold(monkeypatch, data)
         GDClassifier(loss="squared_error", solver="gd"),
     ],
 )
-def test_number_of_iterations_and_final_loss_are_those_of_a_fit(no_fallback, data, model):
+def test_number_of_iterations_and_final_loss_are_those_of_a_fit(no_fallback, quadratics, data, model):
     y = data.three if isinstance(model, GDClassifier) else data.y
     squared = model.loss == "squared_error"
     grid = {"learning_rate": [0.01, 0.1, TOO_LARGE if squared else 0.3], "tol": [1e-1, 1e-3, None]}
@@ -838,7 +845,7 @@ def test_no_threads_fail_where_they_are(data):
 @pytest.mark.parametrize(
     "model", [GDRegressor(solver="gd"), GDRegressor(), GDRegressor(loss="squared_epsilon_insensitive")]
 )
-def test_a_rate_that_diverges_is_named_and_costs_the_others_nothing(no_fallback, data, model):
+def test_a_rate_that_diverges_is_named_and_costs_the_others_nothing(no_fallback, quadratics, data, model):
     with pytest.warns(FitFailedWarning, match="Descent diverged with learning rate 1000"):
         both = GDGridSearchCV(model, {"learning_rate": [0.01, 0.1, 1000.0]}).fit(data.X, data.y)
     alone = GDGridSearchCV(model, {"learning_rate": [0.01, 0.1]}).fit(data.X, data.y)

@@ -14,10 +14,10 @@ def _load(name):
     try:
         return import_module(full_name)
     except ModuleNotFoundError as error:
-        if error.name != full_name:  # the module is there, and something that it needs is not
+        if not (error.name or "").startswith(__name__):  # something else that the module needs
             raise
         raise ImportError(
-            f"fastgd is not built: its compiled module {full_name} is missing from "
+            f"fastgd is not built: its compiled module {error.name} is missing from "
             f"{os.path.dirname(__file__)}. Build it with `pip install .` or `pip install -e .` in "
             "fastgd's source folder. If fastgd is installed elsewhere, do not start Python in the "
             "source folder, where the sources hide the installed package."
