@@ -2,7 +2,7 @@
 
 Each kernel module is compiled thrice from one source: for any processor of the architecture
 (`baseline`) and, on x86-64, for AVX2 + FMA (`avx2`) and AVX-512 (`avx512`). fastgd/_compiled chooses
-at import. What Cython's own code needs when it runs is a module that all of them share.
+at import. What Cython would write into every module is compiled once, as a module that all share.
 
 Environment: FASTGD_OPENMP=0 builds without OpenMP.
 """

@@ -25,8 +25,6 @@ class Parts:
         Where in `rows` each part ends.
     members : ndarray of shape (folds, parts)
         1 where a part belongs to a fold, else 0.
-    total_weight : ndarray of shape (folds,)
-        Of the rows of each fold.
     apart : bool
         Whether no row is in two parts.
     """
@@ -35,7 +33,6 @@ class Parts:
     weight: np.ndarray
     ends: list
     members: np.ndarray
-    total_weight: np.ndarray
     apart: bool
 
     @classmethod
@@ -53,7 +50,7 @@ class Parts:
         shares = np.empty((len(trains), m))
         for share, *pair in zip(shares, trains, weights, strict=True):
             share[:] = np.bincount(*pair, minlength=m)
-        weight, present, totals = shares.max(axis=0), shares > 0, shares.sum(axis=1)
+        weight, present = shares.max(axis=0), shares > 0
         # one number for each way to be in some folds and not in others, 0 in none: short ones sort faster
         dtype = np.uint16 if len(shares) <= 16 else np.uint64
         keys = 1 << np.arange(16)
@@ -71,13 +68,18 @@ class Parts:
             alike = all(np.array_equal(share, mask * weight) for share, mask in pairs)
         if alike and len(ends) <= MAX_PARTS * len(shares):
             members = present[:, rows[np.array(ends) - 1]].astype(np.float64)
-            return cls(rows, weight[rows], ends, members, totals, apart=True)
+            return cls(rows, weight[rows], ends, members, apart=True)
         # rows drawn twice, weights that differ by fold
         by_fold = [np.flatnonzero(mask) for mask in present]
         weight = np.concatenate([share[rows] for share, rows in zip(shares, by_fold, strict=True)])
         ends = list(np.cumsum([len(rows) for rows in by_fold]))
         apart = ends[-1] == np.count_nonzero(code)
-        return cls(np.concatenate(by_fold), weight, ends, np.eye(len(shares)), totals, apart)
+        return cls(np.concatenate(by_fold), weight, ends, np.eye(len(shares)), apart)
+
+    @property
+    def total_weight(self):
+        """Of the rows of each fold, (folds,)."""
+        return self.members @ [self.weight[part].sum() for part in self.slices()]
 
     def slices(self):
         """Where in `rows` each part is."""

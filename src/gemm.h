@@ -53,8 +53,7 @@ enum { SET, ADD, DESCEND };
     static inline __attribute__((always_inline)) void sum_tile_##sfx(                            \
         const int vectors, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t k, const real *A,        \
         ptrdiff_t a_row, ptrdiff_t a_step, const real *panel, ptrdiff_t panel_step,              \
-        const char *ahead, ptrdiff_t ahead_step, int end, real rate, real l2, real *C,           \
-        ptrdiff_t ldc)                                                                           \
+        const char *ahead, int end, real rate, real l2, real *C, ptrdiff_t ldc)                  \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real) };                                                 \
         const real *a[TILE_ROWS];                                                                \
@@ -72,7 +71,7 @@ enum { SET, ADD, DESCEND };
         for (ptrdiff_t p = 0; p < k; ++p) {                                                      \
             vec b[TILE_VECTORS];                                                                 \
             UNROLL for (int v = 0; v < vectors; ++v) b[v] = *(const vec *)(panel + v * L);       \
-            __builtin_prefetch(ahead ? ahead + p * ahead_step                                    \
+            __builtin_prefetch(ahead ? ahead + p * 64                                            \
                                      : (const char *)(A + p * a_step + 3 * TILE_ROWS));          \
             UNROLL for (int i = 0; i < TILE_ROWS; ++i)                                           \
             {                                                                                    \
@@ -144,7 +143,7 @@ enum { SET, ADD, DESCEND };
             const ptrdiff_t i = t * TILE_ROWS;                                                   \
             sum_tile_##sfx(vectors, m - i < TILE_ROWS ? m - i : TILE_ROWS, columns, k,           \
                            A + i * a_row, a_row, a_step, panel, vectors * L,                     \
-                           NULL, 0, end, rate, l2, C + i * ldc, ldc);                                     \
+                           NULL, end, rate,    l2, C + i * ldc, ldc);                                     \
         }                                                                                        \
     }                                                                                            \
     static __attribute__((unused)) void multiply_##sfx(                                          \

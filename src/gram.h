@@ -32,7 +32,7 @@ FASTGD_DEFINE_SHIFTED(float, f32)
  * are needed next; NULL and 0 where these are scattered. */
 #define FASTGD_GRAM_TILE(vectors)                                                                \
     sum_tile_f64(vectors, p - i, right - j, n, B + i_panel * n + i - i_panel, 1, i_width, B + j * n, j_width, \
-                 ahead < end ? ahead : NULL, 64, ADD, 0, 0, A + i * q + j, q)
+                 ahead < end ? ahead : NULL, ADD, 0, 0, A + i * q + j, q)
 static inline void gram_f64(ptrdiff_t n, ptrdiff_t p, ptrdiff_t q, const double *B, const void *next,
                             ptrdiff_t bytes, double *A)
 {
