@@ -388,6 +388,7 @@ def bootstrap(m):
         TimeSeriesSplit(3),
         KFold(20),
         bootstrap(150),
+        [(np.arange(100), np.arange(50, 100)), (np.arange(50, 150), np.repeat(np.arange(25), 2))],
     ],
     ids=str,
 )
@@ -431,6 +432,14 @@ def test_a_generator_of_splits_survives_the_fallback(data):
     model = GDClassifier(early_stopping=True, random_state=0, **SHORT)
     search = GDGridSearchCV(model, {"alpha": [0.1, 1.0]}, cv=splits).fit(data.X, data.binary)
     assert search.n_splits_ == 3 and search.cv is splits
+
+
+def test_weights_of_training_rows_are_none_of_test_rows(no_fallback, data):
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = GDRegressor(solver="gd").set_fit_request(sample_weight=True)
+        model.set_score_request(sample_weight=False)
+        for weight in (data.s, np.full(150, 2.0)):
+            same(model, {"learning_rate": [0.03, 0.3]}, data.X, data.y, {"sample_weight": weight})
 
 
 def test_sample_weights_and_class_weights(no_fallback, data):
