@@ -34,15 +34,17 @@ def alternate(*runs, rounds=7, number=1):
     """Median seconds per call of each run, in turn so that a drift of the machine meets all alike.
 
     Idle threads of BLAS and OpenMP spin for a while before they sleep, each in the other's way:
-    before every timing there is a rest for those of the run before, and, where calls are short, a
-    call that does not count.
+    before every timing there is a rest for those of the run before. A processor that has rested
+    takes some milliseconds to its full speed: calls that are shorter than two rests are made for
+    as long as a rest before one counts.
     """
     first = [seconds_of(run) for run in runs]
     timings = [[] for _ in runs]
     for _ in range(rounds):
         for run, once, kept in zip(runs, first, timings, strict=True):
             sleep(REST)
-            if once < 2 * REST:
+            awake = perf_counter() + REST
+            while once < 2 * REST and perf_counter() < awake:
                 run()
             kept.append(seconds_of(run, number))
     return [median(kept) for kept in timings]

@@ -129,7 +129,8 @@ def loss_gradient(X, y, w, loss="squared_error", sample_weight=None, *, epsilon=
     coupled = np.ndim(w) == 2 and np.shape(w)[1] > 1 and np.ndim(y) == 1 and loss in COUPLED
     X, Y, w, theta = _arrays(X, y, w, labels=coupled)
     loss = _find_loss(loss, coupled, epsilon, quantile)
-    if loss.target == "margin" and np.count_nonzero(Y == 1) + np.count_nonzero(Y == -1) < Y.size:
+    n_threads = effective_n_threads(None)
+    if loss.target == "margin" and not linear.are_margins(Y, n_threads):
         raise ValueError(f"y must be -1 or 1 with the loss {loss.name!r}.")
     weight, n = None, len(X)
     if sample_weight is not None:
@@ -139,9 +140,7 @@ def loss_gradient(X, y, w, loss="squared_error", sample_weight=None, *, epsilon=
         n = weight.sum(dtype=np.float64)
         if n == 0:
             raise ValueError("sample_weight sums to zero: there is nothing to take the mean of.")
-    total, gradient = linear.Pass(X, len(theta)).run(
-        X, Y, weight, theta, loss.id, loss.array, effective_n_threads(None)
-    )
+    total, gradient = linear.Pass(X, len(theta)).run(X, Y, weight, theta, loss.id, loss.array, n_threads)
     value = total[0] if loss.coupled else total.sum()
     gradient = (gradient[:, :-1] / n).T.reshape(w.shape).astype(X.dtype)
     return float(value / n), _into(out, gradient, "w")

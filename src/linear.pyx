@@ -60,20 +60,21 @@ cdef void pass_over_chunk(
     cdef floating* Z = G + (0 if layout.sparse else size)
     cdef floating* R = Z + k * block
     cdef floating* scratch = R + k * block
-    cdef Py_ssize_t first = start, n = block, j
+    cdef Py_ssize_t first = start, n = block, ahead, j
     memset(gradient, 0, size * sizeof(double))
     if layout.by_columns:  # the first block ends where a cache line does, and so do the others
         n -= (<size_t> (X + start) // sizeof(floating)) % (64 // sizeof(floating))
     while first < stop:
         n = min(n, stop - first)
-        forward(X, layout, NULL, first, n, k, W, Z)
+        ahead = min(block, stop - first - n)
+        forward(X, layout, NULL, first, n, k, W, Z, ahead)
         loss_block(loss, params, k, n, Z, Y + first, m, weight + first if weight != NULL else NULL,
                    total, R, H + first if H != NULL else NULL, m, scratch)
         if layout.sparse:  # no block is worth a look at every weight
             backward_sparse(X, layout, NULL, first, n, k, <const floating*> R, gradient)
         else:
             memset(G, 0, size * sizeof(floating))
-            backward(X, layout, NULL, first, n, k, R, G, min(block, stop - first - n))
+            backward(X, layout, NULL, first, n, k, R, G, ahead)
             for j in range(size):
                 gradient[j] += G[j]
         first += n
@@ -97,7 +98,7 @@ cdef void pass_over_columns(
     """
     cdef Py_ssize_t block = rows_per_block(layout, sizeof(floating)), d = layout.d
     cdef Py_ssize_t start = thread * GROUPS // n_threads, stop = (thread + 1) * GROUPS // n_threads
-    cdef Py_ssize_t first = 0, n, g, at, i, size
+    cdef Py_ssize_t first = 0, n, ahead, g, at, i, size
     cdef Layout group = layout[0]
     cdef const floating* x
     cdef floating* Z = work + (2 * k + 2) * block * thread
@@ -109,11 +110,12 @@ cdef void pass_over_columns(
     n = block - (<size_t> X // sizeof(floating)) % (64 // sizeof(floating))  # as in `pass_over_chunk`
     while first < m:
         n = min(n, m - first)
+        ahead = min(block, m - first - n)
         for g in range(start, stop):
             at = column_of(g, d)
             group.d = column_of(g + 1, d) - at
             forward(X + at * group.ld, &group, NULL, first, n, k, W + k * (at + g),
-                    parts + (odd * GROUPS + g) * k * block)
+                    parts + (odd * GROUPS + g) * k * block, ahead)
         fastgd_meet()
         memset(Z, 0, k * n * sizeof(floating))
         for g in range(GROUPS):
@@ -127,7 +129,7 @@ cdef void pass_over_columns(
             size = k * (group.d + 1)
             x, at = X + at * group.ld, k * (at + g)
             memset(G + at, 0, size * sizeof(floating))
-            backward(x, &group, NULL, first, n, k, R, G + at, min(block, m - first - n))
+            backward(x, &group, NULL, first, n, k, R, G + at, ahead)
             for i in range(at, at + size):
                 gradient[i] += G[i]
         first += n
@@ -245,6 +247,15 @@ cdef class Pass:
 def max_threads():
     """Threads that OpenMP would use now: OMP_NUM_THREADS, threadpoolctl and joblib set it."""
     return fastgd_max_threads()
+
+
+def are_margins(const floating[:, ::1] Y, int n_threads):
+    """Whether every number of Y is -1 or 1."""
+    cdef Py_ssize_t i, others = 0, n = Y.shape[0] * Y.shape[1]
+    cdef const floating* y = &Y[0, 0]
+    for i in prange(n, nogil=True, schedule="static", num_threads=n_threads if n >= MIN_WORK_OF_THREADS // 8 else 1):
+        others += (y[i] != 1) & (y[i] != -1)
+    return others == 0
 
 
 def gradient_descent(const floating[:, :] X, const floating[:, ::1] Y, double[:, ::1] theta,

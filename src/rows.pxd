@@ -14,7 +14,8 @@ cdef extern from *:
     void prefetch "__builtin_prefetch"(const void* address, int write, int locality) noexcept nogil
 
 from simd cimport (
-    STRIP, axpy, axpy4, combine, dot, dot4, sparse_axpy, sparse_dot, sparse_dots, sparse_outer, sum_type,
+    NARROW_BYTES, STRIP, axpy, axpy4, combine, dot, dot4, narrow_dots, narrow_sums, outputs_at_a_time,
+    sparse_axpy, sparse_dot, sparse_dots, sparse_outer, sum_of, sum_type,
 )
 
 cdef extern from "rows.h" nogil:
@@ -30,6 +31,7 @@ cdef extern from "rows.h" nogil:
 
 cdef enum:
     MAX_CHUNKS = 16
+    SHORT_ROW = 2048  # bytes; longer rows the hardware foresees
     CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
 
 
@@ -66,13 +68,15 @@ cdef inline Layout layout_of(X) except *:
 
 
 cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexcept nogil:
-    """As many rows as a second-level cache holds comfortably beside W, G and the next block."""
+    """As many rows as a cache holds comfortably beside W, G and the next block."""
     cdef Py_ssize_t d = max(layout.d, 1)
     if layout.sparse:
         return 2048  # W and G hardly fit into a cache both: neither is to drive the other out too often
     if layout.by_columns:  # a strip of each column: some cache lines long, yet all of them in cache
         return (256 if d > 512 else max(512, 20480 // d)) // itemsize // 4 * 4
-    return min(256, max(8, 131072 // (d * itemsize))) // 4 * 4
+    if d * itemsize <= SHORT_ROW:  # both products of a block meet it in the first-level cache
+        return min(256, 32768 // (d * itemsize)) // 4 * 4
+    return max(8, 131072 // (d * itemsize)) // 4 * 4
 
 
 cdef inline Py_ssize_t chunks_of(X, Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) except -1:
@@ -87,6 +91,11 @@ cdef inline void fetch(const floating* x, Py_ssize_t n) noexcept nogil:
     while i < n:
         prefetch(x + i, 0, 2)
         i += 8 if floating is double else 16
+
+
+cdef inline bint is_narrow(Py_ssize_t d, Py_ssize_t k, Py_ssize_t itemsize) noexcept nogil:
+    """Whether a loop over outputs, each with its weights in registers, beats one over rows."""
+    return 0 < d * itemsize <= (NARROW_BYTES if k < 5 else NARROW_BYTES // 2)
 
 
 cdef inline Py_ssize_t row_at(const Py_ssize_t* order, Py_ssize_t i) noexcept nogil:
@@ -148,21 +157,26 @@ cdef inline void backward_sparse(
 
 cdef inline void forward(
     const floating* X, Layout* layout, const Py_ssize_t* order, Py_ssize_t first, Py_ssize_t n,
-    Py_ssize_t k, const floating* W, floating* Z,
+    Py_ssize_t k, const floating* W, floating* Z, Py_ssize_t ahead=0,
 ) noexcept nogil:
-    """Z[c, i] = x_i . w_c + b_c for the rows first .. first + n of X (of order, unless NULL)."""
-    cdef Py_ssize_t c, i, j, d = layout.d, ld = layout.ld
+    """Z[c, i] = x_i . w_c + b_c for the rows first .. first + n of X (of order, unless NULL).
+
+    This block being in cache already, memory is free meanwhile to send the `ahead` rows after it: half of these rows,
+    or of the columns in Fortran order, here, the others in `backward`.
+    """
+    cdef Py_ssize_t c, i, j, r, d = layout.d, ld = layout.ld
+    cdef int o, outputs
     cdef const floating* x0
     cdef const floating* x1
     cdef const floating* x2
     cdef const floating* x3
     cdef const floating* w
-    cdef floating b
+    cdef floating z[20]  # 4 MOST_OUTPUTS
     if layout.sparse:
         forward_sparse(X, layout, order, first, n, k, W, Z)
         return
     if layout.by_columns and k == 1:
-        combine(n, d, X + first, ld, W, W[d], Z)
+        combine(n, d, X + first, ld, W, W[d], Z, ahead)
         return
     if layout.by_columns:
         for c in range(k):
@@ -172,13 +186,24 @@ cdef inline void forward(
         j = 0
         while j + 4 <= d:
             x0 = X + j * ld + first
-            for c in range(k):
-                axpy4(n, W + c * (d + 1) + j, x0, x0 + ld, x0 + 2 * ld, x0 + 3 * ld, Z + c * n)
+            fetch(x0 + n, ahead)
+            fetch(x0 + 2 * ld + n, ahead)
+            c = 0
+            while c < k:
+                outputs = outputs_at_a_time(k - c)
+                axpy4(outputs, n, W + c * (d + 1) + j, d + 1, x0, x0 + ld, x0 + 2 * ld, x0 + 3 * ld, Z + c * n, n)
+                c += outputs
             j += 4
         while j < d:
+            fetch(X + j * ld + first + n, ahead if j % 2 == 0 else 0)
             for c in range(k):
                 axpy(n, W[c * (d + 1) + j], X + j * ld + first, Z + c * n)
             j += 1
+        return
+    if order == NULL and is_narrow(d, k, sizeof(floating)):
+        for c in range(k):
+            narrow_dots(n, d, X + first * ld, ld, W + c * (d + 1), W[c * (d + 1) + d], Z + c * n,
+                        ahead if c == 0 and ld == d else 0)
         return
     i = 0
     while i + 4 <= n:
@@ -186,14 +211,18 @@ cdef inline void forward(
         x1 = X + (order[first + i + 1] if order != NULL else first + i + 1) * ld
         x2 = X + (order[first + i + 2] if order != NULL else first + i + 2) * ld
         x3 = X + (order[first + i + 3] if order != NULL else first + i + 3) * ld
-        for c in range(k):
+        if i + 4 <= ahead and d * sizeof(floating) <= SHORT_ROW:
+            fetch(X + (first + n + i // 2) * ld, d)
+            fetch(X + (first + n + i // 2 + 1) * ld, d)
+        c = 0
+        while c < k:
+            outputs = outputs_at_a_time(k - c)
             w = W + c * (d + 1)
-            dot4(d, x0, x1, x2, x3, w, Z + c * n + i)
-            b = w[d]
-            Z[c * n + i] += b
-            Z[c * n + i + 1] += b
-            Z[c * n + i + 2] += b
-            Z[c * n + i + 3] += b
+            dot4(outputs, d, x0, x1, x2, x3, w, d + 1, z)
+            for o in range(outputs):
+                for r in range(4):
+                    Z[(c + o) * n + i + r] = z[4 * o + r] + w[o * (d + 1) + d]
+            c += outputs
         i += 4
     while i < n:
         x0 = X + (order[first + i] if order != NULL else first + i) * ld
@@ -207,41 +236,43 @@ cdef inline void backward(
     const floating* X, Layout* layout, const Py_ssize_t* order, Py_ssize_t first, Py_ssize_t n,
     Py_ssize_t k, const floating* R, floating* G, Py_ssize_t ahead=0,
 ) noexcept nogil:
-    """G[c] += sum_i R[c, i] (x_i, 1) for the same rows.
-
-    This block being in cache already, memory is free meanwhile to send the `ahead` rows after it.
-    """
-    cdef Py_ssize_t c, i, j, d = layout.d, ld = layout.ld
+    """G[c] += sum_i R[c, i] (x_i, 1) for the same rows; `ahead`: see `forward`."""
+    cdef Py_ssize_t c, i, j, r, d = layout.d, ld = layout.ld
+    cdef int o, outputs
     cdef const floating* x0
     cdef const floating* x1
     cdef const floating* x2
     cdef const floating* x3
-    cdef floating part[4]
-    cdef floating* g
+    cdef floating part[20]  # 4 MOST_OUTPUTS
     if layout.sparse:
         backward_sparse(X, layout, order, first, n, k, R, G)
         return
     for c in range(k):
-        g = G + c * (d + 1) + d
-        for i in range(n):
-            g[0] += R[c * n + i]
+        G[c * (d + 1) + d] += sum_of(n, R + c * n)
     if layout.by_columns:
         j = 0
         while j + 4 <= d:
             x0 = X + j * ld + first
-            for i in range(4):
-                fetch(x0 + i * ld + n, ahead)
-            for c in range(k):
-                dot4(n, x0, x0 + ld, x0 + 2 * ld, x0 + 3 * ld, R + c * n, part)
-                g = G + c * (d + 1) + j
-                for i in range(4):
-                    g[i] += part[i]
+            fetch(x0 + ld + n, ahead)
+            fetch(x0 + 3 * ld + n, ahead)
+            c = 0
+            while c < k:
+                outputs = outputs_at_a_time(k - c)
+                dot4(outputs, n, x0, x0 + ld, x0 + 2 * ld, x0 + 3 * ld, R + c * n, n, part)
+                for o in range(outputs):
+                    for r in range(4):
+                        G[(c + o) * (d + 1) + j + r] += part[4 * o + r]
+                c += outputs
             j += 4
         while j < d:
-            fetch(X + j * ld + first + n, ahead)
+            fetch(X + j * ld + first + n, ahead if j % 2 == 1 else 0)
             for c in range(k):
                 G[c * (d + 1) + j] += dot(n, X + j * ld + first, R + c * n)
             j += 1
+        return
+    if order == NULL and is_narrow(d, k, sizeof(floating)):
+        for c in range(k):
+            narrow_sums(n, d, X + first * ld, ld, R + c * n, G + c * (d + 1), ahead if c == 0 and ld == d else 0)
         return
     i = 0
     while i + 4 <= n:
@@ -249,11 +280,14 @@ cdef inline void backward(
         x1 = X + (order[first + i + 1] if order != NULL else first + i + 1) * ld
         x2 = X + (order[first + i + 2] if order != NULL else first + i + 2) * ld
         x3 = X + (order[first + i + 3] if order != NULL else first + i + 3) * ld
-        if i + 4 <= ahead and d * sizeof(floating) <= 2048:  # longer rows the hardware foresees
-            for c in range(4):
-                fetch(X + (first + n + i + c) * ld, d)
-        for c in range(k):
-            axpy4(d, R + c * n + i, x0, x1, x2, x3, G + c * (d + 1))
+        if i + 4 <= ahead and d * sizeof(floating) <= SHORT_ROW:
+            fetch(X + (first + n + n // 2 + i // 2) * ld, d)
+            fetch(X + (first + n + n // 2 + i // 2 + 1) * ld, d)
+        c = 0
+        while c < k:
+            outputs = outputs_at_a_time(k - c)
+            axpy4(outputs, d, R + c * n + i, n, x0, x1, x2, x3, G + c * (d + 1), d + 1)
+            c += outputs
         i += 4
     while i < n:
         x0 = X + (order[first + i] if order != NULL else first + i) * ld

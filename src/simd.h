@@ -2,7 +2,7 @@
  *
  * Strict IEEE rules forbid a compiler to reorder a sum, so the lanes are written out with the
  * vector extension of gcc and clang; nothing here needs -ffast-math. A pass of four rows loads
- * the weights (dot4) or the gradient (axpy4) once instead of four times; `combine` never stores a sum before
+ * the weights (dot4) or the gradient (axpy4) once instead of four times, and the rows once for some outputs; `combine` never stores a sum before
  * it is complete.
  */
 #ifndef FASTGD_SIMD_H
@@ -111,6 +111,26 @@ enum { TILE_ROWS = 4 }; /* 12 sums and 4: 16 of 16 */
 #endif
 enum { TILE_VECTORS = 3 };
 
+/* Outputs that share the loads of four rows, their sums or factors in registers */
+#ifdef __AVX512F__
+enum { MOST_OUTPUTS = 5 };
+#define FASTGD_OF_OUTPUTS(outputs, of, ...)                                                      \
+    switch (outputs) {                                                                           \
+    case 1: of(1, __VA_ARGS__); break;                                                           \
+    case 2: of(2, __VA_ARGS__); break;                                                           \
+    case 3: of(3, __VA_ARGS__); break;                                                           \
+    case 4: of(4, __VA_ARGS__); break;                                                           \
+    default: of(5, __VA_ARGS__);                                                                 \
+    }
+#else
+enum { MOST_OUTPUTS = 2 };
+#define FASTGD_OF_OUTPUTS(outputs, of, ...)                                                      \
+    if (outputs == 1)                                                                            \
+        of(1, __VA_ARGS__);                                                                      \
+    else                                                                                         \
+        of(2, __VA_ARGS__);
+#endif
+
 /* Keeps a vector that several operations take where it is: gcc would load it again for each. */
 #if defined(__AVX512F__)
 #define IN_REGISTER(v) __asm__("" : "+v"(v))
@@ -171,17 +191,28 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
         DO(real)
 #define FASTGD_AXPY(type) *(type *)(g + j) += *(const type *)(x + j) * a;
 #define FASTGD_AXPY4(type)                                                                       \
-    *(type *)(g + j) += (*(const type *)(x0 + j) * b0 + *(const type *)(x1 + j) * b1) +          \
-                        (*(const type *)(x2 + j) * b2 + *(const type *)(x3 + j) * b3);
+    {                                                                                            \
+        const type v0 = *(const type *)(x0 + j), v1 = *(const type *)(x1 + j),                   \
+                   v2 = *(const type *)(x2 + j), v3 = *(const type *)(x3 + j);                   \
+        for (int c = 0; c < outputs; ++c) {                                                      \
+            type sum = *(type *)(g + c * ldg + j);                                               \
+            sum += v0 * b[c][0], sum += v1 * b[c][1], sum += v2 * b[c][2], sum += v3 * b[c][3];  \
+            *(type *)(g + c * ldg + j) = sum;                                                    \
+        }                                                                                        \
+    }
 
 #define FASTGD_COMBINE(type, count)                                                              \
     {                                                                                            \
         type sum[count];                                                                         \
         for (int v = 0; v < count; ++v)                                                          \
             sum[v] = (type){0} + b;                                                              \
-        for (ptrdiff_t j = 0; j < d; ++j)                                                        \
+        for (ptrdiff_t j = 0; j < d; ++j) {                                                      \
+            if (i < ahead && j % 2 == 0)                                                         \
+                for (size_t byte = 0; byte < sizeof(sum); byte += 64)                            \
+                    __builtin_prefetch((const char *)(x + j * ld + i + n) + byte, 0, 2);         \
             for (int v = 0; v < count; ++v)                                                      \
                 sum[v] += ((const type *)(x + j * ld + i))[v] * w[j];                            \
+        }                                                                                        \
         for (int v = 0; v < count; ++v)                                                          \
             ((type *)(z + i))[v] = sum[v];                                                       \
     }
@@ -210,53 +241,87 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
             sum += part_##sfx(x + j, n - j) * part_##sfx(w + j, n - j);                          \
         return sum_short_##sfx(sum);                                                             \
     }                                                                                            \
-    /* out_r = sum_j x_rj w_j for four rows */                                                   \
-    static inline void dot4_##sfx(ptrdiff_t n, const real *x0, const real *x1, const real *x2,   \
-                                  const real *x3, const real *w, real *out)                      \
+    /* sum_j x_j */                                                                              \
+    static inline real sum_##sfx(ptrdiff_t n, const real *x)                                     \
+    {                                                                                            \
+        real sum = 0;                                                                            \
+        _Pragma("omp simd reduction(+ : sum)") for (ptrdiff_t j = 0; j < n; ++j) sum += x[j];    \
+        return sum;                                                                              \
+    }                                                                                            \
+    /* out_cr = sum_j x_rj w_cj for four rows; the weights of output c begin at w + c ldw */     \
+    static inline __attribute__((always_inline)) void dot4_of_##sfx(                             \
+        const int outputs, ptrdiff_t n, const real *x0, const real *x1, const real *x2,          \
+        const real *x3, const real *w, ptrdiff_t ldw, real *out)                                 \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                \
-        vec a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0};                                              \
+        vec a[MOST_OUTPUTS][4];                                                                  \
+        tail s[MOST_OUTPUTS][4];                                                                 \
+        for (int c = 0; c < outputs; ++c)                                                        \
+            a[c][0] = a[c][1] = a[c][2] = a[c][3] = (vec){0};                                    \
         ptrdiff_t j = 0;                                                                         \
         for (; j + L <= n; j += L) {                                                             \
-            const vec v = *(const vec *)(w + j);                                                 \
-            a0 += *(const vec *)(x0 + j) * v;                                                    \
-            a1 += *(const vec *)(x1 + j) * v;                                                    \
-            a2 += *(const vec *)(x2 + j) * v;                                                    \
-            a3 += *(const vec *)(x3 + j) * v;                                                    \
+            const vec v0 = *(const vec *)(x0 + j), v1 = *(const vec *)(x1 + j),                  \
+                      v2 = *(const vec *)(x2 + j), v3 = *(const vec *)(x3 + j);                  \
+            for (int c = 0; c < outputs; ++c) {                                                  \
+                const vec u = *(const vec *)(w + c * ldw + j);                                   \
+                a[c][0] += v0 * u, a[c][1] += v1 * u, a[c][2] += v2 * u, a[c][3] += v3 * u;      \
+            }                                                                                    \
         }                                                                                        \
-        tail s0 = fold_##sfx(a0), s1 = fold_##sfx(a1), s2 = fold_##sfx(a2), s3 = fold_##sfx(a3); \
+        for (int c = 0; c < outputs; ++c)                                                        \
+            for (int r = 0; r < 4; ++r)                                                          \
+                s[c][r] = fold_##sfx(a[c][r]);                                                   \
         if (L > S && j + S <= n) {                                                               \
-            const tail v = *(const tail *)(w + j);                                               \
-            s0 += *(const tail *)(x0 + j) * v;                                                   \
-            s1 += *(const tail *)(x1 + j) * v;                                                   \
-            s2 += *(const tail *)(x2 + j) * v;                                                   \
-            s3 += *(const tail *)(x3 + j) * v;                                                   \
+            const tail v0 = *(const tail *)(x0 + j), v1 = *(const tail *)(x1 + j),               \
+                       v2 = *(const tail *)(x2 + j), v3 = *(const tail *)(x3 + j);               \
+            for (int c = 0; c < outputs; ++c) {                                                  \
+                const tail u = *(const tail *)(w + c * ldw + j);                                 \
+                s[c][0] += v0 * u, s[c][1] += v1 * u, s[c][2] += v2 * u, s[c][3] += v3 * u;      \
+            }                                                                                    \
             j += S;                                                                              \
         }                                                                                        \
         if (j < n) {                                                                             \
-            const tail v = part_##sfx(w + j, n - j);                                             \
-            s0 += part_##sfx(x0 + j, n - j) * v;                                                 \
-            s1 += part_##sfx(x1 + j, n - j) * v;                                                 \
-            s2 += part_##sfx(x2 + j, n - j) * v;                                                 \
-            s3 += part_##sfx(x3 + j, n - j) * v;                                                 \
+            const tail v0 = part_##sfx(x0 + j, n - j), v1 = part_##sfx(x1 + j, n - j),           \
+                       v2 = part_##sfx(x2 + j, n - j), v3 = part_##sfx(x3 + j, n - j);           \
+            for (int c = 0; c < outputs; ++c) {                                                  \
+                const tail u = part_##sfx(w + c * ldw + j, n - j);                               \
+                s[c][0] += v0 * u, s[c][1] += v1 * u, s[c][2] += v2 * u, s[c][3] += v3 * u;      \
+            }                                                                                    \
         }                                                                                        \
-        four_sums_##sfx(s0, s1, s2, s3, out);                                                    \
+        for (int c = 0; c < outputs; ++c)                                                        \
+            four_sums_##sfx(s[c][0], s[c][1], s[c][2], s[c][3], out + 4 * c);                    \
+    }                                                                                            \
+    static inline void dot4_##sfx(int outputs, ptrdiff_t n, const real *x0, const real *x1,      \
+                                  const real *x2, const real *x3, const real *w, ptrdiff_t ldw,  \
+                                  real *out)                                                     \
+    {                                                                                            \
+        FASTGD_OF_OUTPUTS(outputs, dot4_of_##sfx, n, x0, x1, x2, x3, w, ldw, out)                \
     }                                                                                            \
     /* g_j += a x_j */                                                                           \
     static inline void axpy_##sfx(ptrdiff_t n, real a, const real *x, real *g)                   \
     {                                                                                            \
         FASTGD_IN_PIECES(FASTGD_AXPY, real, vec, tail)                                           \
     }                                                                                            \
-    /* g_j += sum_r a_r x_rj for four rows */                                                    \
-    static inline void axpy4_##sfx(ptrdiff_t n, const real *a, const real *x0, const real *x1,   \
-                                   const real *x2, const real *x3, real *g)                      \
+    /* g_cj += sum_r a_cr x_rj for four rows; output c has its factors at a + c lda, its sums at g + c ldg */ \
+    static inline __attribute__((always_inline)) void axpy4_of_##sfx(                            \
+        const int outputs, ptrdiff_t n, const real *a, ptrdiff_t lda, const real *x0,            \
+        const real *x1, const real *x2, const real *x3, real *g, ptrdiff_t ldg)                  \
     {                                                                                            \
-        const real b0 = a[0], b1 = a[1], b2 = a[2], b3 = a[3];                                   \
+        real b[MOST_OUTPUTS][4];                                                                 \
+        for (int c = 0; c < outputs; ++c)                                                        \
+            for (int r = 0; r < 4; ++r)                                                          \
+                b[c][r] = a[c * lda + r];                                                        \
         FASTGD_IN_PIECES(FASTGD_AXPY4, real, vec, tail)                                          \
     }                                                                                            \
-    /* z_i = b + sum_j w_j x_ij for d columns that are ld apart, strip by strip in registers */  \
+    static inline void axpy4_##sfx(int outputs, ptrdiff_t n, const real *a, ptrdiff_t lda,       \
+                                   const real *x0, const real *x1, const real *x2,               \
+                                   const real *x3, real *g, ptrdiff_t ldg)                       \
+    {                                                                                            \
+        FASTGD_OF_OUTPUTS(outputs, axpy4_of_##sfx, n, a, lda, x0, x1, x2, x3, g, ldg)            \
+    }                                                                                            \
+    /* z_i = b + sum_j w_j x_ij for d columns that are ld apart, strip by strip in registers; of \
+     * the `ahead` rows after these n, every other column is asked for meanwhile */              \
     static inline void combine_##sfx(ptrdiff_t n, ptrdiff_t d, const real *x, ptrdiff_t ld,      \
-                                     const real *w, real b, real *z)                             \
+                                     const real *w, real b, real *z, ptrdiff_t ahead)            \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real) };                                                 \
         ptrdiff_t i = 0;                                                                         \

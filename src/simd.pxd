@@ -10,20 +10,23 @@ ctypedef fused sum_type:
 cdef extern from "simd.h" nogil:
     double dot_f64(Py_ssize_t n, const double* x, const double* w) noexcept
     float dot_f32(Py_ssize_t n, const float* x, const float* w) noexcept
-    void dot4_f64(Py_ssize_t n, const double* x0, const double* x1, const double* x2,
-                  const double* x3, const double* w, double* out) noexcept
-    void dot4_f32(Py_ssize_t n, const float* x0, const float* x1, const float* x2,
-                  const float* x3, const float* w, float* out) noexcept
+    double sum_f64(Py_ssize_t n, const double* x) noexcept
+    float sum_f32(Py_ssize_t n, const float* x) noexcept
+    int MOST_OUTPUTS
+    void dot4_f64(int outputs, Py_ssize_t n, const double* x0, const double* x1, const double* x2,
+                  const double* x3, const double* w, Py_ssize_t ldw, double* out) noexcept
+    void dot4_f32(int outputs, Py_ssize_t n, const float* x0, const float* x1, const float* x2,
+                  const float* x3, const float* w, Py_ssize_t ldw, float* out) noexcept
     void axpy_f64(Py_ssize_t n, double a, const double* x, double* g) noexcept
     void axpy_f32(Py_ssize_t n, float a, const float* x, float* g) noexcept
-    void axpy4_f64(Py_ssize_t n, const double* a, const double* x0, const double* x1,
-                   const double* x2, const double* x3, double* g) noexcept
-    void axpy4_f32(Py_ssize_t n, const float* a, const float* x0, const float* x1,
-                   const float* x2, const float* x3, float* g) noexcept
+    void axpy4_f64(int outputs, Py_ssize_t n, const double* a, Py_ssize_t lda, const double* x0, const double* x1,
+                   const double* x2, const double* x3, double* g, Py_ssize_t ldg) noexcept
+    void axpy4_f32(int outputs, Py_ssize_t n, const float* a, Py_ssize_t lda, const float* x0, const float* x1,
+                   const float* x2, const float* x3, float* g, Py_ssize_t ldg) noexcept
     void combine_f64(Py_ssize_t n, Py_ssize_t d, const double* x, Py_ssize_t ld, const double* w,
-                     double b, double* z) noexcept
+                     double b, double* z, Py_ssize_t ahead) noexcept
     void combine_f32(Py_ssize_t n, Py_ssize_t d, const float* x, Py_ssize_t ld, const float* w,
-                     float b, float* z) noexcept
+                     float b, float* z, Py_ssize_t ahead) noexcept
     double sparse_dot_f64(Py_ssize_t n, const double* x, const int32_t* at, const double* w) noexcept
     float sparse_dot_f32(Py_ssize_t n, const float* x, const int32_t* at, const float* w) noexcept
     void sparse_axpy_f64(Py_ssize_t n, double a, const double* x, const int32_t* at,
@@ -45,6 +48,33 @@ cdef extern from "simd.h" nogil:
     void add_moments4_f32(Py_ssize_t n, const double* s, const float* x, Py_ssize_t ld, const double* shift,
                           double* first, double* second) noexcept
 
+cdef extern from "narrow.h" nogil:
+    int NARROW_BYTES
+    void narrow_dots_f64(Py_ssize_t n, Py_ssize_t d, const double* x, Py_ssize_t ld, const double* w, double b,
+                         double* z, Py_ssize_t ahead) noexcept
+    void narrow_dots_f32(Py_ssize_t n, Py_ssize_t d, const float* x, Py_ssize_t ld, const float* w, float b,
+                         float* z, Py_ssize_t ahead) noexcept
+    void narrow_sums_f64(Py_ssize_t n, Py_ssize_t d, const double* x, Py_ssize_t ld, const double* r,
+                         double* g, Py_ssize_t ahead) noexcept
+    void narrow_sums_f32(Py_ssize_t n, Py_ssize_t d, const float* x, Py_ssize_t ld, const float* r,
+                         float* g, Py_ssize_t ahead) noexcept
+
+
+cdef inline void narrow_dots(Py_ssize_t n, Py_ssize_t d, const floating* x, Py_ssize_t ld, const floating* w,
+                             floating b, floating* z, Py_ssize_t ahead) noexcept nogil:
+    if floating is double:
+        narrow_dots_f64(n, d, x, ld, w, b, z, ahead)
+    else:
+        narrow_dots_f32(n, d, x, ld, w, b, z, ahead)
+
+
+cdef inline void narrow_sums(Py_ssize_t n, Py_ssize_t d, const floating* x, Py_ssize_t ld, const floating* r,
+                             floating* g, Py_ssize_t ahead) noexcept nogil:
+    if floating is double:
+        narrow_sums_f64(n, d, x, ld, r, g, ahead)
+    else:
+        narrow_sums_f32(n, d, x, ld, r, g, ahead)
+
 
 cdef inline floating dot(Py_ssize_t n, const floating* x, const floating* w) noexcept nogil:
     if floating is double:
@@ -53,12 +83,24 @@ cdef inline floating dot(Py_ssize_t n, const floating* x, const floating* w) noe
         return dot_f32(n, x, w)
 
 
-cdef inline void dot4(Py_ssize_t n, const floating* x0, const floating* x1, const floating* x2,
-                      const floating* x3, const floating* w, floating* out) noexcept nogil:
+cdef inline floating sum_of(Py_ssize_t n, const floating* x) noexcept nogil:
     if floating is double:
-        dot4_f64(n, x0, x1, x2, x3, w, out)
+        return sum_f64(n, x)
     else:
-        dot4_f32(n, x0, x1, x2, x3, w, out)
+        return sum_f32(n, x)
+
+
+cdef inline int outputs_at_a_time(Py_ssize_t left) noexcept nogil:
+    """How many of the outputs that are left share the loads of four rows."""
+    return <int> (left if left <= MOST_OUTPUTS else min(<Py_ssize_t> MOST_OUTPUTS, (left + 1) // 2))
+
+
+cdef inline void dot4(int outputs, Py_ssize_t n, const floating* x0, const floating* x1, const floating* x2,
+                      const floating* x3, const floating* w, Py_ssize_t ldw, floating* out) noexcept nogil:
+    if floating is double:
+        dot4_f64(outputs, n, x0, x1, x2, x3, w, ldw, out)
+    else:
+        dot4_f32(outputs, n, x0, x1, x2, x3, w, ldw, out)
 
 
 cdef inline void axpy(Py_ssize_t n, floating a, const floating* x, floating* g) noexcept nogil:
@@ -68,20 +110,21 @@ cdef inline void axpy(Py_ssize_t n, floating a, const floating* x, floating* g) 
         axpy_f32(n, a, x, g)
 
 
-cdef inline void axpy4(Py_ssize_t n, const floating* a, const floating* x0, const floating* x1,
-                       const floating* x2, const floating* x3, floating* g) noexcept nogil:
+cdef inline void axpy4(int outputs, Py_ssize_t n, const floating* a, Py_ssize_t lda, const floating* x0,
+                       const floating* x1, const floating* x2, const floating* x3, floating* g,
+                       Py_ssize_t ldg) noexcept nogil:
     if floating is double:
-        axpy4_f64(n, a, x0, x1, x2, x3, g)
+        axpy4_f64(outputs, n, a, lda, x0, x1, x2, x3, g, ldg)
     else:
-        axpy4_f32(n, a, x0, x1, x2, x3, g)
+        axpy4_f32(outputs, n, a, lda, x0, x1, x2, x3, g, ldg)
 
 
 cdef inline void combine(Py_ssize_t n, Py_ssize_t d, const floating* x, Py_ssize_t ld,
-                         const floating* w, floating b, floating* z) noexcept nogil:
+                         const floating* w, floating b, floating* z, Py_ssize_t ahead) noexcept nogil:
     if floating is double:
-        combine_f64(n, d, x, ld, w, b, z)
+        combine_f64(n, d, x, ld, w, b, z, ahead)
     else:
-        combine_f32(n, d, x, ld, w, b, z)
+        combine_f32(n, d, x, ld, w, b, z, ahead)
 
 
 cdef inline floating sparse_dot(Py_ssize_t n, const floating* x, const int32_t* at,

@@ -274,6 +274,31 @@ def test_one_thread_and_two_give_the_same_bits(order, dtype):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("order", "CF")
+def test_any_number_of_outputs_shares_the_rows(order, dtype):
+    for k in range(1, 14):
+        for m, d in ((37, 3), (530, 18), (301, 41), (90, 70)):
+            X, y, w, _ = make(m, d, k, dtype)
+            X = np.asarray(X, order=order)
+            twin = twin_gradient(X, y, w, "squared_error")
+            assert_twins(loss_gradient(X, y, w), twin, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_wrong_label_is_seen_among_many(dtype):
+    m = 300_000
+    X, y = np.ones((m, 1), dtype), np.ones(m, dtype)
+    y[::2] = -1
+    loss_gradient(X, y, [0.0], loss="hinge")
+    for wrong in (0, 2, np.nan, np.nextafter(dtype(1), dtype(2))):
+        for place in (0, m // 2, m - 1):
+            labels = y.copy()
+            labels[place] = wrong
+            with pytest.raises(ValueError, match="y must be -1 or 1"):
+                loss_gradient(X, labels, [0.0], loss="hinge")
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss", "softmax_log_loss"])
 def test_wide_tables_in_fortran_order_have_the_gradients_of_c_order(loss, dtype):
     """Threads share their columns; rows in strips, of which the first and the last are shorter."""
