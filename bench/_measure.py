@@ -19,7 +19,8 @@ from time import perf_counter, sleep
 
 import numpy as np
 
-REST = 0.05  # seconds
+REST = 0.15  # seconds: OpenBLAS's idle threads spin for 0.1 s and more
+WARM_UP = 0.1  # seconds
 
 
 def seconds_of(run, number=1):
@@ -35,16 +36,15 @@ def alternate(*runs, rounds=7, number=1):
 
     Idle threads of BLAS and OpenMP spin for a while before they sleep, each in the other's way:
     before every timing there is a rest for those of the run before. A processor that has rested
-    takes some milliseconds to its full speed: calls that are shorter than two rests are made for
-    as long as a rest before one counts.
+    takes tens of milliseconds to its full speed: short calls are made for a while before one counts.
     """
     first = [seconds_of(run) for run in runs]
     timings = [[] for _ in runs]
     for _ in range(rounds):
         for run, once, kept in zip(runs, first, timings, strict=True):
             sleep(REST)
-            awake = perf_counter() + REST
-            while once < 2 * REST and perf_counter() < awake:
+            warm = perf_counter() + (WARM_UP if once < 2 * WARM_UP else 0)
+            while perf_counter() < warm:
                 run()
             kept.append(seconds_of(run, number))
     return [median(kept) for kept in timings]

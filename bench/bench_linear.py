@@ -59,14 +59,14 @@ def gradient(quick):
                 target = margins if loss == "log_loss" else counts
                 return lambda: kernels.loss_gradient(X, target, w, loss=loss)
 
-            ours, numpy, *reads = alternate(fused, two_pass, *streaming_readers(X), rounds=15)
+            ours, numpy, *reads = alternate(fused, two_pass, *streaming_readers(X), rounds=9)
             speed, limit = X.nbytes / ours / 1e9, X.nbytes / min(reads) / 1e9
             difference = np.max(np.abs(fused() - two_pass())) / np.max(np.abs(two_pass()))
             cells = [show_seconds(ours), show_seconds(numpy), show_ratio(numpy / ours)]
             cells += [f"{speed:.1f}", f"{limit:.1f}", f"{speed / limit:.2f}", f"{difference:.0e}"]
             rows.append([name, *cells])
 
-            squared, *others = alternate(*map(of_loss, losses), rounds=9)
+            squared, *others = alternate(*map(of_loss, losses), rounds=5)
             ratios = [show_ratio(other / squared) for other in others]
             loss_rows.append([name, show_seconds(squared), *ratios])
     note = "read: a threaded sum or maximum of the same array, whichever is faster, in turn."

@@ -162,7 +162,7 @@ cdef inline void forward(
     """Z[c, i] = x_i . w_c + b_c for the rows first .. first + n of X (of order, unless NULL).
 
     This block being in cache already, memory is free meanwhile to send the `ahead` rows after it: half of these rows,
-    or of the columns in Fortran order, here, the others in `backward`.
+    or every fourth column in Fortran order, here, the others in `backward`.
     """
     cdef Py_ssize_t c, i, j, r, d = layout.d, ld = layout.ld
     cdef int o, outputs
@@ -187,7 +187,6 @@ cdef inline void forward(
         while j + 4 <= d:
             x0 = X + j * ld + first
             fetch(x0 + n, ahead)
-            fetch(x0 + 2 * ld + n, ahead)
             c = 0
             while c < k:
                 outputs = outputs_at_a_time(k - c)
@@ -195,7 +194,7 @@ cdef inline void forward(
                 c += outputs
             j += 4
         while j < d:
-            fetch(X + j * ld + first + n, ahead if j % 2 == 0 else 0)
+            fetch(X + j * ld + first + n, ahead if j % 4 == 0 else 0)
             for c in range(k):
                 axpy(n, W[c * (d + 1) + j], X + j * ld + first, Z + c * n)
             j += 1
@@ -253,8 +252,8 @@ cdef inline void backward(
         j = 0
         while j + 4 <= d:
             x0 = X + j * ld + first
-            fetch(x0 + ld + n, ahead)
-            fetch(x0 + 3 * ld + n, ahead)
+            for i in range(1, 4):
+                fetch(x0 + i * ld + n, ahead)
             c = 0
             while c < k:
                 outputs = outputs_at_a_time(k - c)
@@ -265,7 +264,7 @@ cdef inline void backward(
                 c += outputs
             j += 4
         while j < d:
-            fetch(X + j * ld + first + n, ahead if j % 2 == 1 else 0)
+            fetch(X + j * ld + first + n, ahead if j % 4 != 0 else 0)
             for c in range(k):
                 G[c * (d + 1) + j] += dot(n, X + j * ld + first, R + c * n)
             j += 1

@@ -207,7 +207,7 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
         for (int v = 0; v < count; ++v)                                                          \
             sum[v] = (type){0} + b;                                                              \
         for (ptrdiff_t j = 0; j < d; ++j) {                                                      \
-            if (i < ahead && j % 2 == 0)                                                         \
+            if (i < ahead && j % 4 == 0)                                                         \
                 for (size_t byte = 0; byte < sizeof(sum); byte += 64)                            \
                     __builtin_prefetch((const char *)(x + j * ld + i + n) + byte, 0, 2);         \
             for (int v = 0; v < count; ++v)                                                      \
@@ -319,7 +319,7 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
         FASTGD_OF_OUTPUTS(outputs, axpy4_of_##sfx, n, a, lda, x0, x1, x2, x3, g, ldg)            \
     }                                                                                            \
     /* z_i = b + sum_j w_j x_ij for d columns that are ld apart, strip by strip in registers; of \
-     * the `ahead` rows after these n, every other column is asked for meanwhile */              \
+     * the `ahead` rows after these n, every fourth column is asked for meanwhile */             \
     static inline void combine_##sfx(ptrdiff_t n, ptrdiff_t d, const real *x, ptrdiff_t ld,      \
                                      const real *w, real b, real *z, ptrdiff_t ahead)            \
     {                                                                                            \
