@@ -36,15 +36,16 @@ def alternate(*runs, rounds=7, number=1):
 
     Idle threads of BLAS and OpenMP spin for a while before they sleep, each in the other's way:
     before every timing there is a rest for those of the run before. A processor that has rested
-    takes tens of milliseconds to its full speed: short calls are made for a while before one counts.
+    takes tens of milliseconds to its full speed: calls below a second are made once before one
+    counts, and short ones for a while.
     """
     first = [seconds_of(run) for run in runs]
     timings = [[] for _ in runs]
     for _ in range(rounds):
         for run, once, kept in zip(runs, first, timings, strict=True):
             sleep(REST)
-            warm = perf_counter() + (WARM_UP if once < 2 * WARM_UP else 0)
-            while perf_counter() < warm:
+            warm = perf_counter() + WARM_UP
+            while once < 1 and perf_counter() < warm:
                 run()
             kept.append(seconds_of(run, number))
     return [median(kept) for kept in timings]

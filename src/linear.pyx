@@ -39,10 +39,11 @@ cdef extern from *:
     static inline void fastgd_meet(Py_ssize_t *arrived, Py_ssize_t expected)
     {
         __atomic_add_fetch(arrived, 1, __ATOMIC_ACQ_REL);
-        for (int turns = 0; __atomic_load_n(arrived, __ATOMIC_ACQUIRE) < expected; ++turns) {
-            if (turns < 2000)
+        for (int turns = 0; __atomic_load_n(arrived, __ATOMIC_ACQUIRE) < expected;) {
+            if (turns < 500) {
                 fastgd_pause();
-            else
+                ++turns;
+            } else
                 sched_yield();
         }
     }
@@ -57,6 +58,7 @@ LOSS_IDS["softmax_brier_score"] = SOFTMAX_BRIER_SCORE
 
 cdef enum:
     MIN_WORK_OF_THREADS = 2000000  # multiplications below which waking threads costs more than it saves
+    MIN_NUMBERS_OF_THREADS = 250000  # the same in numbers that are merely looked at
     WIDE = 1536  # columns in Fortran order from which threads share columns, not rows
     GROUPS = 16  # of columns that threads share
 
@@ -239,7 +241,8 @@ cdef class Pass:
             with nogil, parallel(num_threads=min(n_threads, GROUPS)):
                 pass_over_columns(x, &layout, &Y[0, 0], m, s, loss, &params[0], k, &W[0, 0], threadid(),
                                   fastgd_team_size(), &totals[threadid(), 0], &gradients[0, 0, 0],
-                                  H if threadid() == 0 else NULL, &work[0, size], &work[0, 0], &work[0, parts], &arrived)
+                                  H if threadid() == 0 else NULL, &work[0, size], &work[0, 0],
+                                  &work[0, parts], &arrived)
             total = np.array(totals[0])
             if loss >= SOFTMAX_LOG_LOSS:
                 total[:] = total[0]
@@ -271,7 +274,9 @@ def are_margins(const floating[:, ::1] Y, int n_threads):
     """Whether every number of Y is -1 or 1."""
     cdef Py_ssize_t i, others = 0, n = Y.shape[0] * Y.shape[1]
     cdef const floating* y = &Y[0, 0]
-    for i in prange(n, nogil=True, schedule="static", num_threads=n_threads if n >= MIN_WORK_OF_THREADS // 8 else 1):
+    if n < MIN_NUMBERS_OF_THREADS:
+        n_threads = 1
+    for i in prange(n, nogil=True, schedule="static", num_threads=n_threads):
         others += (y[i] != 1) & (y[i] != -1)
     return others == 0
 

@@ -6,6 +6,8 @@ output-major: the predictor of output c and row i of a block of n rows is Z[c * 
 
 from cython cimport floating
 
+from simd cimport sum_of
+
 cdef extern from "losses.h" nogil:
     ctypedef void (*block_f64)(Py_ssize_t, const double*, const double*, const double*,
                                double*, double*, double*) noexcept
@@ -34,20 +36,6 @@ cdef extern from "losses.h" nogil:
 cdef enum:
     SOFTMAX_LOG_LOSS = 1000
     SOFTMAX_BRIER_SCORE = 1001
-
-
-cdef inline double sum_of(Py_ssize_t n, const floating* x) noexcept nogil:
-    """sum_i x_i in double; eight sums side by side, as one would wait for itself at every addition."""
-    cdef Py_ssize_t i = 0, lane
-    cdef double[8] sums = [0, 0, 0, 0, 0, 0, 0, 0]
-    while i + 8 <= n:
-        for lane in range(8):
-            sums[lane] += x[i + lane]
-        i += 8
-    while i < n:
-        sums[0] += x[i]
-        i += 1
-    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
 
 
 cdef inline void loss_block(

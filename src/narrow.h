@@ -12,6 +12,19 @@ enum { NARROW_BYTES = 8 * FASTGD_SHORT_BYTES }; /* of a row at most */
 #define FASTGD_PIECE(vec, sfx, row, l)                                                             \
     ((l) < vectors - 1 ? *(const vec *)((row) + (l) * L) : part_##sfx((row) + (l) * L, d - (l) * L))
 
+#define FASTGD_OF_VECTORS(full, of, ...)                                                           \
+    switch (full) {                                                                                \
+    case 0: of(1, __VA_ARGS__); break;                                                             \
+    case 1: of(2, __VA_ARGS__); break;                                                             \
+    case 2: of(3, __VA_ARGS__); break;                                                             \
+    case 3: of(4, __VA_ARGS__); break;                                                             \
+    case 4: of(5, __VA_ARGS__); break;                                                             \
+    case 5: of(6, __VA_ARGS__); break;                                                             \
+    case 6: of(7, __VA_ARGS__); break;                                                             \
+    default: of(8, __VA_ARGS__);                                                                   \
+    }
+#define UNROLL _Pragma("GCC unroll 8")
+
 #define FASTGD_DEFINE_NARROW(real, vec, sfx)                                                       \
     static inline __attribute__((always_inline)) void ask_for_##sfx(const real *x, ptrdiff_t n)    \
     {                                                                                              \
@@ -26,14 +39,14 @@ enum { NARROW_BYTES = 8 * FASTGD_SHORT_BYTES }; /* of a row at most */
         const real *const next = x + n * ld;                                                       \
         vec v[8], s[4];                                                                            \
         ptrdiff_t i = 0;                                                                           \
-        for (int l = 0; l < vectors; ++l)                                                          \
+        UNROLL for (int l = 0; l < vectors; ++l)                                                   \
             v[l] = FASTGD_PIECE(vec, sfx, w, l);                                                   \
         for (; i + 4 <= n; i += 4, x += 4 * ld) {                                                  \
             if (i < ahead)                                                                         \
                 ask_for_##sfx(next + i / 2 * ld, 2 * ld);                                          \
             for (int r = 0; r < 4; ++r) {                                                          \
                 s[r] = FASTGD_PIECE(vec, sfx, x + r * ld, 0) * v[0];                               \
-                for (int l = 1; l < vectors; ++l)                                                  \
+                UNROLL for (int l = 1; l < vectors; ++l)                                           \
                     s[r] += FASTGD_PIECE(vec, sfx, x + r * ld, l) * v[l];                          \
             }                                                                                      \
             four_sums_##sfx(s[0], s[1], s[2], s[3], z + i);                                        \
@@ -54,7 +67,8 @@ enum { NARROW_BYTES = 8 * FASTGD_SHORT_BYTES }; /* of a row at most */
         for (; i + 4 <= n; i += 4, x += 4 * ld) {                                                  \
             if (i < ahead)                                                                         \
                 ask_for_##sfx(next + i / 2 * ld, 2 * ld);                                          \
-            for (int l = 0; l < vectors; ++l) {                                                    \
+            UNROLL for (int l = 0; l < vectors; ++l)                                               \
+            {                                                                                      \
                 even[l] += FASTGD_PIECE(vec, sfx, x, l) * r[i];                                    \
                 odd[l] += FASTGD_PIECE(vec, sfx, x + ld, l) * r[i + 1];                            \
                 even[l] += FASTGD_PIECE(vec, sfx, x + 2 * ld, l) * r[i + 2];                       \
@@ -62,9 +76,10 @@ enum { NARROW_BYTES = 8 * FASTGD_SHORT_BYTES }; /* of a row at most */
             }                                                                                      \
         }                                                                                          \
         for (; i < n; ++i, x += ld)                                                                \
-            for (int l = 0; l < vectors; ++l)                                                      \
+            UNROLL for (int l = 0; l < vectors; ++l)                                               \
                 even[l] += FASTGD_PIECE(vec, sfx, x, l) * r[i];                                    \
-        for (int l = 0; l < vectors; ++l) {                                                        \
+        UNROLL for (int l = 0; l < vectors; ++l)                                                   \
+        {                                                                                          \
             const ptrdiff_t left = d - l * L;                                                      \
             keep_##sfx(FASTGD_PIECE(vec, sfx, g, l) + (even[l] + odd[l]), g + l * L, left < L ? left : L); \
         }                                                                                          \
@@ -81,17 +96,7 @@ enum { NARROW_BYTES = 8 * FASTGD_SHORT_BYTES }; /* of a row at most */
     {                                                                                              \
         FASTGD_OF_VECTORS((d * sizeof(real) - 1) / sizeof(vec), narrow_sums_of_##sfx, n, d, x, ld, r, g, ahead)    \
     }
-#define FASTGD_OF_VECTORS(full, of, ...)                                                           \
-    switch (full) {                                                                                \
-    case 0: of(1, __VA_ARGS__); break;                                                             \
-    case 1: of(2, __VA_ARGS__); break;                                                             \
-    case 2: of(3, __VA_ARGS__); break;                                                             \
-    case 3: of(4, __VA_ARGS__); break;                                                             \
-    case 4: of(5, __VA_ARGS__); break;                                                             \
-    case 5: of(6, __VA_ARGS__); break;                                                             \
-    case 6: of(7, __VA_ARGS__); break;                                                             \
-    default: of(8, __VA_ARGS__);                                                                   \
-    }
 FASTGD_DEFINE_NARROW(double, short_f64, f64)
 FASTGD_DEFINE_NARROW(float, short_f32, f32)
+#undef UNROLL
 #endif

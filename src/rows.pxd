@@ -68,13 +68,13 @@ cdef inline Layout layout_of(X) except *:
 
 
 cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexcept nogil:
-    """As many rows as a cache holds comfortably beside W, G and the next block."""
+    """As many rows as a cache holds beside the next block."""
     cdef Py_ssize_t d = max(layout.d, 1)
     if layout.sparse:
         return 2048  # W and G hardly fit into a cache both: neither is to drive the other out too often
     if layout.by_columns:  # a strip of each column: some cache lines long, yet all of them in cache
         return (256 if d > 512 else max(512, 20480 // d)) // itemsize // 4 * 4
-    if d * itemsize <= SHORT_ROW:  # both products of a block meet it in the first-level cache
+    if d * itemsize <= SHORT_ROW:  # so that the second product finds most of them in the first-level cache
         return min(256, 32768 // (d * itemsize)) // 4 * 4
     return max(8, 131072 // (d * itemsize)) // 4 * 4
 
@@ -247,7 +247,7 @@ cdef inline void backward(
         backward_sparse(X, layout, order, first, n, k, R, G)
         return
     for c in range(k):
-        G[c * (d + 1) + d] += sum_of(n, R + c * n)
+        G[c * (d + 1) + d] += <floating> sum_of(n, R + c * n)
     if layout.by_columns:
         j = 0
         while j + 4 <= d:

@@ -2,8 +2,8 @@
  *
  * Strict IEEE rules forbid a compiler to reorder a sum, so the lanes are written out with the
  * vector extension of gcc and clang; nothing here needs -ffast-math. A pass of four rows loads
- * the weights (dot4) or the gradient (axpy4) once instead of four times, and the rows once for some outputs; `combine` never stores a sum before
- * it is complete.
+ * the weights (dot4) or the gradient (axpy4) once instead of four times, and the rows once for some
+ * outputs; `combine` never stores a sum before it is complete.
  */
 #ifndef FASTGD_SIMD_H
 #define FASTGD_SIMD_H
@@ -113,7 +113,7 @@ enum { TILE_VECTORS = 3 };
 
 /* Outputs that share the loads of four rows, their sums or factors in registers */
 #ifdef __AVX512F__
-enum { MOST_OUTPUTS = 5 };
+enum { MOST_OUTPUTS = 5 }; /* see the buffers of rows.pxd */
 #define FASTGD_OF_OUTPUTS(outputs, of, ...)                                                      \
     switch (outputs) {                                                                           \
     case 1: of(1, __VA_ARGS__); break;                                                           \
@@ -240,13 +240,6 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
         if (j < n)                                                                               \
             sum += part_##sfx(x + j, n - j) * part_##sfx(w + j, n - j);                          \
         return sum_short_##sfx(sum);                                                             \
-    }                                                                                            \
-    /* sum_j x_j */                                                                              \
-    static inline real sum_##sfx(ptrdiff_t n, const real *x)                                     \
-    {                                                                                            \
-        real sum = 0;                                                                            \
-        _Pragma("omp simd reduction(+ : sum)") for (ptrdiff_t j = 0; j < n; ++j) sum += x[j];    \
-        return sum;                                                                              \
     }                                                                                            \
     /* out_cr = sum_j x_rj w_cj for four rows; the weights of output c begin at w + c ldw */     \
     static inline __attribute__((always_inline)) void dot4_of_##sfx(                             \
