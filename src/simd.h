@@ -253,8 +253,11 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
             a[c][0] = a[c][1] = a[c][2] = a[c][3] = (vec){0};                                    \
         ptrdiff_t j = 0;                                                                         \
         for (; j + L <= n; j += L) {                                                             \
-            const vec v0 = *(const vec *)(x0 + j), v1 = *(const vec *)(x1 + j),                  \
-                      v2 = *(const vec *)(x2 + j), v3 = *(const vec *)(x3 + j);                  \
+            vec v0 = *(const vec *)(x0 + j), v1 = *(const vec *)(x1 + j),                        \
+                v2 = *(const vec *)(x2 + j), v3 = *(const vec *)(x3 + j);                        \
+            if (outputs > 1) {                                                                   \
+                IN_REGISTER(v0); IN_REGISTER(v1); IN_REGISTER(v2); IN_REGISTER(v3);              \
+            }                                                                                    \
             for (int c = 0; c < outputs; ++c) {                                                  \
                 const vec u = *(const vec *)(w + c * ldw + j);                                   \
                 a[c][0] += v0 * u, a[c][1] += v1 * u, a[c][2] += v2 * u, a[c][3] += v3 * u;      \
@@ -283,9 +286,9 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
         for (int c = 0; c < outputs; ++c)                                                        \
             four_sums_##sfx(s[c][0], s[c][1], s[c][2], s[c][3], out + 4 * c);                    \
     }                                                                                            \
-    static inline void dot4_##sfx(int outputs, ptrdiff_t n, const real *x0, const real *x1,      \
-                                  const real *x2, const real *x3, const real *w, ptrdiff_t ldw,  \
-                                  real *out)                                                     \
+    static inline __attribute__((always_inline)) void dot4_##sfx(                                \
+        int outputs, ptrdiff_t n, const real *x0, const real *x1, const real *x2,                \
+        const real *x3, const real *w, ptrdiff_t ldw, real *out)                                 \
     {                                                                                            \
         FASTGD_OF_OUTPUTS(outputs, dot4_of_##sfx, n, x0, x1, x2, x3, w, ldw, out)                \
     }                                                                                            \
@@ -305,9 +308,9 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
                 b[c][r] = a[c * lda + r];                                                        \
         FASTGD_IN_PIECES(FASTGD_AXPY4, real, vec, tail)                                          \
     }                                                                                            \
-    static inline void axpy4_##sfx(int outputs, ptrdiff_t n, const real *a, ptrdiff_t lda,       \
-                                   const real *x0, const real *x1, const real *x2,               \
-                                   const real *x3, real *g, ptrdiff_t ldg)                       \
+    static inline __attribute__((always_inline)) void axpy4_##sfx(                               \
+        int outputs, ptrdiff_t n, const real *a, ptrdiff_t lda, const real *x0, const real *x1,  \
+        const real *x2, const real *x3, real *g, ptrdiff_t ldg)                                  \
     {                                                                                            \
         FASTGD_OF_OUTPUTS(outputs, axpy4_of_##sfx, n, a, lda, x0, x1, x2, x3, g, ldg)            \
     }                                                                                            \
