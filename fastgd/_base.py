@@ -6,6 +6,7 @@ it found is kept (`_learned.py`). Nothing here computes.
 
 import copy
 import functools
+import inspect
 from numbers import Integral, Real
 from time import perf_counter
 
@@ -13,9 +14,9 @@ import numpy as np
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin, IterationTasks
 from ._coordinates import merged_moments
@@ -28,7 +29,7 @@ from ._network import Architecture, NetworkProblem
 from ._optimizers import RULES
 from ._plan import make_plan
 from ._threads import effective_n_threads
-from ._validation import DTYPES, ValidationMixin
+from ._validation import ValidationMixin
 
 ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
 SCHEDULES = ("auto", "constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
@@ -96,6 +97,21 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
     def _get_param_names(cls):
         """Of a class they do not change, and scikit-learn asks for them several times a fit."""
         return super()._get_param_names()
+
+    @classmethod
+    @functools.cache
+    def _defaults(cls):
+        """Defaults of the parameters, found to be valid."""
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        validate_parameter_constraints(cls._parameter_constraints, defaults, caller_name=cls.__name__)
+        return defaults
+
+    def _validate_params(self):
+        """By scikit-learn's rules, which take as long as a small fit: not again what still is a default."""
+        given, defaults = self.get_params(deep=False), self._defaults()
+        given = {name: value for name, value in given.items() if value is not defaults.get(name, self)}
+        validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 
     # ---- the two ways of training -------------------------------------------------------------
 
@@ -313,8 +329,7 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
     def _predictor(self, X):
         """The predictor of the loss: (m,) where `coef_` is flat, else (m, k)."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=DTYPES, accept_sparse="csr")
-        return predictor(self, X)
+        return predictor(self, self._validate_X(X))
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "coef_") or hasattr(self, "coefs_")

@@ -9,11 +9,9 @@ from functools import cached_property
 
 import numpy as np
 from sklearn.utils._param_validation import validate_parameter_constraints
-from sklearn.utils.validation import validate_data
 
 from ._parts import take_rows
 from ._sparse import SparseRows, is_sparse
-from ._validation import DTYPES
 
 
 @dataclass
@@ -87,8 +85,7 @@ class Table:
 
     def others(self, base, X):
         """Rows to predict, validated as `predict` would; raises ValueError or TypeError."""
-        seen = with_attributes(base, self.seen)
-        return validate_data(seen, X, reset=False, dtype=DTYPES, accept_sparse="csr")
+        return with_attributes(base, self.seen)._validate_X(X)
 
 
 @dataclass

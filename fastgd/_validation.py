@@ -12,10 +12,22 @@ from ._linear import contiguous
 from ._sparse import SparseRows, is_sparse
 
 DTYPES = (np.float64, np.float32)
+FEW = 100_000  # numbers in X, up to which scikit-learn's validation is a good part of a fit
 # scikit-learn 1.9 refuses weights that are all zero unless asked not to, and older ones cannot be asked
 _ALL_ZERO = {"allow_all_zero_weights": True}
 if "allow_all_zero_weights" not in inspect.signature(_check_sample_weight).parameters:
     _ALL_ZERO = {}
+
+
+def _is_plain(a, ndim):
+    """Whether an array is small, and of finite numbers as the machine has them."""
+    return (
+        type(a) is np.ndarray
+        and a.ndim == ndim
+        and 0 < a.size <= FEW
+        and (a.dtype in DTYPES or a.dtype.kind in "biu")
+        and bool(np.isfinite(a).all())
+    )
 
 
 class ValidationMixin:
@@ -26,8 +38,22 @@ class ValidationMixin:
     """
 
     def _validate_X_y(self, X, y, reset):
-        X, y = validate_data(self, X, y, reset=reset, dtype=DTYPES, accept_sparse="csr", **self._y_checks)
+        if not (self._takes_as_it_is(X, reset) and _is_plain(y, 1) and len(y) == len(X)):
+            X, y = validate_data(self, X, y, reset=reset, dtype=DTYPES, accept_sparse="csr", **self._y_checks)
         return contiguous(X), y
+
+    def _validate_X(self, X):
+        if self._takes_as_it_is(X, reset=False):
+            return X
+        return validate_data(self, X, reset=False, dtype=DTYPES, accept_sparse="csr")
+
+    def _takes_as_it_is(self, X, reset):
+        """Whether `validate_data` would return this X unchanged, and warn of nothing; reset as it would."""
+        if not (_is_plain(X, 2) and X.dtype in DTYPES) or hasattr(self, "feature_names_in_"):
+            return False
+        if reset:
+            self.n_features_in_ = X.shape[1]
+        return X.shape[1] == getattr(self, "n_features_in_", None)
 
     def _weights(self, X, y, classes, sample_weight):
         """Weights of the rows, class weights included: (m,) of X's dtype, or None for all ones."""
