@@ -16,7 +16,7 @@ from lazy cimport (
     Lazy, Moment, Penalties, begin_history, catch_up_all, catch_up_rows, finish_update, pay_l1, settle,
 )
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
-from rows cimport Layout, backward, backward_sparse, fetch_sparse, forward, layout_of, values_of
+from rows cimport Layout, backward, backward_sparse, fetch_rows, forward, layout_of, values_of
 from sgd cimport dense_rows, sparse_rows
 from simd cimport axpy, dot
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
@@ -127,11 +127,10 @@ def sgd_epoch(
         while start < rows:
             n = min(batch_size, rows - start)
             a = steps[batch]
-            if layout.sparse:
-                fetch_sparse(x, sizeof(floating), &layout, &order[0], start, n, rows)
+            fetch_rows(x, sizeof(floating), &layout, &order[0], start, n, rows)
             if lazy:
                 catch_up_rows(&missed, &layout, &order[start], n, v, q)
-            forward(x, &layout, &order[0], start, n, k, v, &Z[0])
+            forward(x, &layout, &order[0], start, n, k, v, &Z[0], min(n, rows - start - n))
             for c in range(k):
                 for i in range(n):
                     Z[c * n + i] = <floating> (scale * Z[c * n + i] + b[c])
@@ -178,7 +177,7 @@ def sgd_epoch(
             if scale != 1:
                 for i in range(k * n):
                     R[i] = <floating> (R[i] / scale)
-            backward(x, &layout, &order[0], start, n, k, &R[0], v)
+            backward(x, &layout, &order[0], start, n, k, &R[0], v, min(n, rows - start - n))
             if counted_back and batch > first_averaged:
                 for i in range(k * n):
                     R[i] = <floating> (R[i] * scales)
@@ -297,11 +296,11 @@ def rule_epoch(
                     for j in range(d):
                         W[c, j] = theta[c, j] * scale[j]
                     W[c, d] = theta[c, d] - dot(d, &W[c, 0], &shift[0])
-            if layout.sparse:
-                fetch_sparse(x, sizeof(floating), &layout, &order[0], start, n, rows)
+            fetch_rows(x, sizeof(floating), &layout, &order[0], start, n, rows)
             if by_column:
                 transpose(k, p, &W[0, 0] if standardised else &theta[0, 0], &transposed[0, 0])
-            forward(x, &layout, &order[0], start, n, k, &transposed[0, 0] if by_column else &W[0, 0], &Z[0])
+            forward(x, &layout, &order[0], start, n, k, &transposed[0, 0] if by_column else &W[0, 0], &Z[0],
+                    min(n, rows - start - n))
             gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
             loss_block(loss, &params[0], k, n, &Z[0], &y[0], n, &sb[0] if s != NULL else NULL,
                        &total[0], &R[0], <floating*> NULL, 0, &work[0])
@@ -309,7 +308,7 @@ def rule_epoch(
             for i in range(k * n):
                 R[i] = <floating> (max(-bound, min(bound, <double> R[i])) / n)
             memset(&transposed[0, 0], 0, k * p * sizeof(floating))
-            backward(x, &layout, &order[0], start, n, k, &R[0], &transposed[0, 0])
+            backward(x, &layout, &order[0], start, n, k, &R[0], &transposed[0, 0], min(n, rows - start - n))
             if by_column:
                 transpose(p, k, &transposed[0, 0], &G[0, 0])
             norm = 0
@@ -413,7 +412,7 @@ def scaled_epoch(
         while start < rows:
             n = min(batch_size, rows - start)
             a = steps[batch]
-            fetch_sparse(x, sizeof(floating), &layout, &order[0], start, n, rows)
+            fetch_rows(x, sizeof(floating), &layout, &order[0], start, n, rows)
             for i in range(start, start + n):
                 for p in range(layout.begin[order[i]], layout.begin[order[i] + 1]):
                     if penalties.seen[layout.at[p]] < penalties.time:

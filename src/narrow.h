@@ -61,7 +61,7 @@ enum { NARROW_BYTES = 8 * FASTGD_SHORT_BYTES }; /* of a row at most */
         real *g, ptrdiff_t ahead)                                                                  \
     {                                                                                              \
         enum { L = sizeof(vec) / sizeof(real) };                                                   \
-        const real *const next = x + (n + n / 2) * ld;                                             \
+        const real *const next = x + (n + ahead / 2) * ld;                                         \
         vec even[8] = {{0}}, odd[8] = {{0}};                                                       \
         ptrdiff_t i = 0;                                                                           \
         for (; i + 4 <= n; i += 4, x += 4 * ld) {                                                  \

@@ -17,15 +17,18 @@ typedef struct {
     const int32_t *at;
 } layout;
 
-enum { ROWS_AHEAD = 6 };
+/* Rows that are met in any order the hardware does not foresee: they are asked for so many rows ahead. */
+enum { ROWS_AHEAD = 6, MOST_ROWS_AHEAD = 16, BYTES_AHEAD = 16384 };
+enum { FETCHED_BYTES = 8192 }; /* of a row at most */
+/* Of longer rows in order, the hardware brings all but the beginning. */
+enum { FORESEEN_ROW = 4096, FIRST_BYTES = 1024 };
 
-/* Ask for the n sparse rows that come ROWS_AHEAD after `first`, as far as there are: in any order, the
- * hardware foresees none. Inlined in any case: gcc takes a function that only prefetches for one that
- * does nothing.
- */
-static inline __attribute__((always_inline)) void
-fetch_sparse(const void *X, size_t itemsize, const layout *rows, const ptrdiff_t *order, ptrdiff_t first,
-             ptrdiff_t n, ptrdiff_t end)
+/* Inlined in any case: gcc takes a function that only prefetches for one that does nothing. */
+#define FETCHES static inline __attribute__((always_inline)) void
+
+/* Ask for the n sparse rows that come ROWS_AHEAD after `first`, as far as there are. */
+FETCHES fetch_sparse(const void *X, size_t itemsize, const layout *rows, const ptrdiff_t *order,
+                     ptrdiff_t first, ptrdiff_t n, ptrdiff_t end)
 {
     for (ptrdiff_t i = first + ROWS_AHEAD; i < first + ROWS_AHEAD + n && i < end; ++i) {
         const ptrdiff_t lo = rows->begin[order[i]], hi = rows->begin[order[i] + 1];
@@ -37,4 +40,36 @@ fetch_sparse(const void *X, size_t itemsize, const layout *rows, const ptrdiff_t
             __builtin_prefetch(rows->begin + order[i + ROWS_AHEAD]);
     }
 }
+
+/* The more of them, the shorter they are. */
+static inline ptrdiff_t dense_rows_ahead(ptrdiff_t bytes)
+{
+    const ptrdiff_t n = BYTES_AHEAD / bytes;
+    return n < ROWS_AHEAD ? ROWS_AHEAD : n > MOST_ROWS_AHEAD ? MOST_ROWS_AHEAD : n;
+}
+
+/* Ask for a dense row. In order: the one before has been met just before. */
+FETCHES fetch_dense(const void *x, ptrdiff_t bytes, int in_order)
+{
+    const char *const first = x;
+    const ptrdiff_t most = bytes > FORESEEN_ROW && in_order ? FIRST_BYTES : FETCHED_BYTES;
+    for (ptrdiff_t j = 0; j < bytes && j < most; j += 64)
+        __builtin_prefetch(first + j);
+    __builtin_prefetch(first + bytes - 1);
+}
+
+/* Ask for n rows after `first`, as far as there are; of larger batches of dense rows, products do (rows.pxd). */
+FETCHES fetch_rows(const void *X, size_t itemsize, const layout *rows, const ptrdiff_t *order,
+                   ptrdiff_t first, ptrdiff_t n, ptrdiff_t end)
+{
+    const ptrdiff_t bytes = rows->d * itemsize, stride = rows->ld * itemsize;
+    if (rows->sparse) {
+        fetch_sparse(X, itemsize, rows, order, first, n, end);
+    } else if (n < 4) {
+        const ptrdiff_t ahead = dense_rows_ahead(bytes);
+        for (ptrdiff_t i = first + ahead; i < first + ahead + n && i < end; ++i)
+            fetch_dense((const char *)X + order[i] * stride, bytes, order[i] == order[i - 1] + 1);
+    }
+}
+#undef FETCHES
 #endif

@@ -26,8 +26,8 @@ cdef extern from "rows.h" nogil:
         bint sparse
         const Py_ssize_t* begin
         const int32_t* at
-    void fetch_sparse(const void* X, size_t itemsize, const Layout* rows, const Py_ssize_t* order,
-                      Py_ssize_t first, Py_ssize_t n, Py_ssize_t end) noexcept
+    void fetch_rows(const void* X, size_t itemsize, const Layout* rows, const Py_ssize_t* order,
+                    Py_ssize_t first, Py_ssize_t n, Py_ssize_t end) noexcept
 
 cdef enum:
     MAX_CHUNKS = 16
@@ -161,8 +161,8 @@ cdef inline void forward(
 ) noexcept nogil:
     """Z[c, i] = x_i . w_c + b_c for the rows first .. first + n of X (of order, unless NULL).
 
-    This block being in cache already, memory is free meanwhile to send the `ahead` rows after it: half of these rows,
-    or every fourth column in Fortran order, here, the others in `backward`.
+    This block being in cache already, memory is free meanwhile to send the `ahead` rows after it, at most n: half of
+    these rows, or every fourth column in Fortran order, here, the others in `backward`.
     """
     cdef Py_ssize_t c, i, j, r, d = layout.d, ld = layout.ld
     cdef int o, outputs
@@ -206,13 +206,13 @@ cdef inline void forward(
         return
     i = 0
     while i + 4 <= n:
-        x0 = X + (order[first + i] if order != NULL else first + i) * ld
-        x1 = X + (order[first + i + 1] if order != NULL else first + i + 1) * ld
-        x2 = X + (order[first + i + 2] if order != NULL else first + i + 2) * ld
-        x3 = X + (order[first + i + 3] if order != NULL else first + i + 3) * ld
+        x0 = X + row_at(order, first + i) * ld
+        x1 = X + row_at(order, first + i + 1) * ld
+        x2 = X + row_at(order, first + i + 2) * ld
+        x3 = X + row_at(order, first + i + 3) * ld
         if i + 4 <= ahead and d * sizeof(floating) <= SHORT_ROW:
-            fetch(X + (first + n + i // 2) * ld, d)
-            fetch(X + (first + n + i // 2 + 1) * ld, d)
+            fetch(X + row_at(order, first + n + i // 2) * ld, d)
+            fetch(X + row_at(order, first + n + i // 2 + 1) * ld, d)
         c = 0
         while c < k:
             outputs = outputs_at_a_time(k - c)
@@ -224,7 +224,7 @@ cdef inline void forward(
             c += outputs
         i += 4
     while i < n:
-        x0 = X + (order[first + i] if order != NULL else first + i) * ld
+        x0 = X + row_at(order, first + i) * ld
         for c in range(k):
             w = W + c * (d + 1)
             Z[c * n + i] = dot(d, x0, w) + w[d]
@@ -275,13 +275,13 @@ cdef inline void backward(
         return
     i = 0
     while i + 4 <= n:
-        x0 = X + (order[first + i] if order != NULL else first + i) * ld
-        x1 = X + (order[first + i + 1] if order != NULL else first + i + 1) * ld
-        x2 = X + (order[first + i + 2] if order != NULL else first + i + 2) * ld
-        x3 = X + (order[first + i + 3] if order != NULL else first + i + 3) * ld
+        x0 = X + row_at(order, first + i) * ld
+        x1 = X + row_at(order, first + i + 1) * ld
+        x2 = X + row_at(order, first + i + 2) * ld
+        x3 = X + row_at(order, first + i + 3) * ld
         if i + 4 <= ahead and d * sizeof(floating) <= SHORT_ROW:
-            fetch(X + (first + n + n // 2 + i // 2) * ld, d)
-            fetch(X + (first + n + n // 2 + i // 2 + 1) * ld, d)
+            fetch(X + row_at(order, first + n + ahead // 2 + i // 2) * ld, d)
+            fetch(X + row_at(order, first + n + ahead // 2 + i // 2 + 1) * ld, d)
         c = 0
         while c < k:
             outputs = outputs_at_a_time(k - c)
@@ -289,7 +289,7 @@ cdef inline void backward(
             c += outputs
         i += 4
     while i < n:
-        x0 = X + (order[first + i] if order != NULL else first + i) * ld
+        x0 = X + row_at(order, first + i) * ld
         for c in range(k):
             axpy(d, R[c * n + i], x0, G + c * (d + 1))
         i += 1

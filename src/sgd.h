@@ -17,7 +17,7 @@
 /* What the loop is compiled for: rows of any length, or so short ones that a row and the weights stay in
  * registers, as 1 .. MOST_VECTORS vectors. */
 enum { LONG = 0, MOST_VECTORS = 8 };
-enum { MET = 128, FETCHED_BYTES = 1024 }; /* of a row to come; the hardware foresees the rest of a longer one */
+enum { MET = 128 }; /* rows whose losses are evaluated at once */
 
 /* 2^(j/32) */
 static const double ROOTS_OF_TWO[32] = {
@@ -123,20 +123,14 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
             for (ptrdiff_t j = 0; j < w->n; ++j)                                                   \
                 v[j] *= a;                                                                         \
     }                                                                                              \
-    ALWAYS_INLINE void fetch_row_##sfx(const real *x, ptrdiff_t n)                                 \
-    {                                                                                              \
-        enum { LINE = 64 / sizeof(real), MOST = FETCHED_BYTES / sizeof(real) };                    \
-        for (ptrdiff_t j = 0; j < n && j < MOST; j += LINE)                                        \
-            __builtin_prefetch(x + j);                                                             \
-        __builtin_prefetch(x + n - 1);                                                             \
-    }                                                                                              \
     ALWAYS_INLINE double sgd_over_##sfx(                                                           \
         const int kind, const slope_function slope_at, const real *X, const layout *rows,          \
         const real *Y, const real *weight, const ptrdiff_t *order, ptrdiff_t n,                    \
         const double *steps, int loss, const double *params, double l2, int fit_intercept,         \
         real *v, double *intercept)                                                                \
     {                                                                                              \
-        const ptrdiff_t d = rows->d, ld = rows->ld;                                                \
+        const ptrdiff_t d = rows->d, ld = rows->ld, bytes = d * sizeof(real);                      \
+        const ptrdiff_t far = dense_rows_ahead(bytes);                                             \
         double z_met[MET], y_met[MET], s_met[MET];                                                 \
         row_##sfx w = row_of_##sfx(kind, v, d);                                                    \
         row_##sfx row = row_of_##sfx(kind, X + order[0] * ld, d), next = row;                      \
@@ -144,9 +138,10 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
         for (ptrdiff_t i = 0; i < n; ++i, row = next) {                                            \
             if (i + 1 < n)                                                                         \
                 next = row_of_##sfx(kind, X + order[i + 1] * ld, d);                               \
-            if (i + ROWS_AHEAD < n) {                                                              \
-                __builtin_prefetch(Y + order[i + ROWS_AHEAD]);                                     \
-                fetch_row_##sfx(X + order[i + ROWS_AHEAD] * ld, d);                                \
+            if (i + far < n) {                                                                     \
+                const ptrdiff_t at = order[i + far];                                               \
+                __builtin_prefetch(Y + at);                                                        \
+                fetch_dense(X + at * ld, bytes, at == order[i + far - 1] + 1);                     \
             }                                                                                      \
             real ahead = 0, cross = 0;                                                             \
             if (kind > 0) {                                                                        \
