@@ -131,14 +131,15 @@ ALWAYS_INLINE column paid_up(double v, double moved, double scale, double invers
                                         real *v)                                                   \
     {                                                                                              \
         ptrdiff_t p = 0;                                                                           \
-        for (; p + 2 <= n; p += 2) {                                                               \
-            const two_columns a = columns_of(at + p);                                              \
-            const two_##sfx sum =                                                                  \
+        for (; p + 4 <= n; p += 4) {                                                               \
+            const two_columns a = columns_of(at + p), b = columns_of(at + p + 2);                  \
+            const two_##sfx s =                                                                    \
                 *(const two_##sfx *)(x + p) * g + (two_##sfx){v[a.first], v[a.second]};            \
-            v[a.first] = sum[0];                                                                   \
-            v[a.second] = sum[1];                                                                  \
+            const two_##sfx t =                                                                    \
+                *(const two_##sfx *)(x + p + 2) * g + (two_##sfx){v[b.first], v[b.second]};        \
+            v[a.first] = s[0], v[a.second] = s[1], v[b.first] = t[0], v[b.second] = t[1];          \
         }                                                                                          \
-        if (p < n)                                                                                 \
+        for (; p < n; ++p)                                                                         \
             v[at[p]] += g * x[p];                                                                  \
     }                                                                                              \
     ALWAYS_INLINE double column_dot_##sfx(const int paying, double owed, ptrdiff_t n,              \
@@ -183,13 +184,11 @@ ALWAYS_INLINE column paid_up(double v, double moved, double scale, double invers
             v[at[p]] += g * (column){x[p], both ? x[p] : 0};                                       \
     }                                                                                              \
     ALWAYS_INLINE double sparse_sgd_as_##sfx(                                                      \
-        const sparse_kind kind, const real *X, const layout *rows, const real *Y,                  \
-        const real *weight, const ptrdiff_t *order, ptrdiff_t n, const double *steps, int loss,    \
-        const double *params, double l2, int fit_intercept, real *v, column *columns,              \
-        double *intercept, sparse_state *state)                                                    \
+        const sparse_kind kind, const slope_function slope_at, const real *X, const layout *rows,  \
+        const real *Y, const real *weight, const ptrdiff_t *order, ptrdiff_t n,                    \
+        const double *steps, int loss, const double *params, double l2, int fit_intercept,         \
+        real *v, column *columns, double *intercept, sparse_state *state)                          \
     {                                                                                              \
-        const int logistic = LOSSES[loss].slope == log_loss_slope;                                 \
-        const slope_function slope_at = logistic ? logistic_slope : LOSSES[loss].slope;            \
         double z_met[MET], y_met[MET], s_met[MET];                                                 \
         double scale = 1, scales = 0, b = *intercept, total = 0, owed = state->owed;               \
         two_f64 *const history = state->history;                                                   \
@@ -294,17 +293,25 @@ ALWAYS_INLINE column paid_up(double v, double moved, double scale, double invers
         double l2, int fit_intercept, real *v, column *columns, double *intercept,                 \
         sparse_state *state)                                                                       \
     {                                                                                              \
-        if (kind == PLAIN)                                                                         \
-            return sparse_sgd_as_##sfx(PLAIN, X, rows, Y, weight, order, n, steps, loss, params,   \
-                                       l2, fit_intercept, v, columns, intercept, state);           \
-        if (kind == AVERAGED)                                                                      \
-            return sparse_sgd_as_##sfx(AVERAGED, X, rows, Y, weight, order, n, steps, loss,        \
-                                       params, l2, fit_intercept, v, columns, intercept, state);   \
-        if (kind == ELASTIC)                                                                       \
-            return sparse_sgd_as_##sfx(ELASTIC, X, rows, Y, weight, order, n, steps, loss, params, \
-                                       l2, fit_intercept, v, columns, intercept, state);           \
-        return sparse_sgd_as_##sfx(L1, X, rows, Y, weight, order, n, steps, loss, params, l2,      \
-                                   fit_intercept, v, columns, intercept, state);                   \
+        const slope_function slope = LOSSES[loss].slope;                                           \
+        if (kind == PLAIN && slope == squared_error_slope)                                         \
+            return FASTGD_SPARSE_SGD(PLAIN, squared_error_slope, sfx);                             \
+        if (kind == PLAIN && slope == hinge_slope)                                                 \
+            return FASTGD_SPARSE_SGD(PLAIN, hinge_slope, sfx);                                     \
+        if (slope == log_loss_slope)                                                               \
+            FASTGD_SPARSE_SGD_OF_KIND(logistic_slope, sfx)                                         \
+        FASTGD_SPARSE_SGD_OF_KIND(slope, sfx)                                                      \
+    }
+/* The slopes of common losses are inlined, as in sgd.h. */
+#define FASTGD_SPARSE_SGD(kind, slope, sfx)                                                        \
+    sparse_sgd_as_##sfx(kind, slope, X, rows, Y, weight, order, n, steps, loss, params, l2,        \
+                        fit_intercept, v, columns, intercept, state)
+#define FASTGD_SPARSE_SGD_OF_KIND(slope, sfx)                                                      \
+    switch (kind) {                                                                                \
+    case PLAIN: return FASTGD_SPARSE_SGD(PLAIN, slope, sfx);                                       \
+    case AVERAGED: return FASTGD_SPARSE_SGD(AVERAGED, slope, sfx);                                 \
+    case ELASTIC: return FASTGD_SPARSE_SGD(ELASTIC, slope, sfx);                                   \
+    default: return FASTGD_SPARSE_SGD(L1, slope, sfx);                                             \
     }
 FASTGD_DEFINE_SPARSE_SGD(double, f64, 1e-9)
 FASTGD_DEFINE_SPARSE_SGD(float, f32, 1e-6)
