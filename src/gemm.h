@@ -143,7 +143,7 @@ enum { SET, ADD, DESCEND };
             const ptrdiff_t i = t * TILE_ROWS;                                                   \
             sum_tile_##sfx(vectors, m - i < TILE_ROWS ? m - i : TILE_ROWS, columns, k,           \
                            A + i * a_row, a_row, a_step, panel, vectors * L,                     \
-                           NULL, end, rate, l2, C + i * ldc, ldc);                                     \
+                           NULL, end, rate, l2, C + i * ldc, ldc);                               \
         }                                                                                        \
     }                                                                                            \
     static __attribute__((unused)) void multiply_##sfx(                                          \
