@@ -14,7 +14,12 @@ import numpy as np
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -100,16 +105,22 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
 
     @classmethod
     @functools.cache
-    def _defaults(cls):
-        """Defaults of the parameters, found to be valid."""
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-        validate_parameter_constraints(cls._parameter_constraints, defaults, caller_name=cls.__name__)
-        return defaults
+    def _valid_defaults(cls):
+        """Those defaults of the parameters that are valid."""
+        valid = {}
+        for p in inspect.signature(cls.__init__).parameters.values():
+            try:
+                validate_parameter_constraints(
+                    cls._parameter_constraints, {p.name: p.default}, caller_name=cls.__name__
+                )
+            except InvalidParameterError:
+                continue
+            valid[p.name] = p.default
+        return valid
 
     def _validate_params(self):
         """By scikit-learn's rules, which take as long as a small fit: not again what still is a default."""
-        given, defaults = self.get_params(deep=False), self._defaults()
+        given, defaults = self.get_params(deep=False), self._valid_defaults()
         given = {name: value for name, value in given.items() if value is not defaults.get(name, self)}
         validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 

@@ -20,12 +20,12 @@ if "allow_all_zero_weights" not in inspect.signature(_check_sample_weight).param
 
 
 def _is_plain(a, ndim):
-    """Whether an array is small, and of finite numbers as the machine has them."""
+    """Whether an array is small and of finite numbers, with nothing to be converted."""
     return (
         type(a) is np.ndarray
         and a.ndim == ndim
         and 0 < a.size <= FEW
-        and (a.dtype in DTYPES or a.dtype.kind in "biu")
+        and (a.dtype in DTYPES or (ndim == 1 and a.dtype.kind in "biu"))
         and bool(np.isfinite(a).all())
     )
 
@@ -33,23 +33,25 @@ def _is_plain(a, ndim):
 class ValidationMixin:
     """What an estimator does with data before it learns from them.
 
-    An estimator adds what it knows of y: `_y_checks` for scikit-learn, a `_splitter`, `_find_classes` and
-    `_targets`.
+    An estimator adds what it knows of y: `_y_checks` for scikit-learn, which let any flat array of finite
+    numbers pass, a `_splitter`, `_find_classes` and `_targets`.
     """
 
     def _validate_X_y(self, X, y, reset):
-        if not (self._takes_as_it_is(X, reset) and _is_plain(y, 1) and len(y) == len(X)):
+        if not (_is_plain(y, 1) and self._takes_as_it_is(X, len(y), reset)):
             X, y = validate_data(self, X, y, reset=reset, dtype=DTYPES, accept_sparse="csr", **self._y_checks)
         return contiguous(X), y
 
     def _validate_X(self, X):
-        if self._takes_as_it_is(X, reset=False):
+        if self._takes_as_it_is(X, None, reset=False):
             return X
         return validate_data(self, X, reset=False, dtype=DTYPES, accept_sparse="csr")
 
-    def _takes_as_it_is(self, X, reset):
-        """Whether `validate_data` would return this X unchanged, and warn of nothing; reset as it would."""
-        if not (_is_plain(X, 2) and X.dtype in DTYPES) or hasattr(self, "feature_names_in_"):
+    def _takes_as_it_is(self, X, n_samples, reset):
+        """True only if `validate_data` would return X unchanged and without a warning; resets as it would."""
+        if hasattr(self, "feature_names_in_") or not _is_plain(X, 2):
+            return False
+        if n_samples is not None and len(X) != n_samples:
             return False
         if reset:
             self.n_features_in_ = X.shape[1]

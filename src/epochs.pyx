@@ -16,7 +16,9 @@ from lazy cimport (
     Lazy, Moment, Penalties, begin_history, catch_up_all, catch_up_rows, finish_update, pay_l1, settle,
 )
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
-from rows cimport Layout, backward, backward_sparse, fetch_rows, forward, layout_of, values_of
+from rows cimport (
+    Layout, backward, backward_sparse, fetch_rows, forward, layout_of, rows_of_next_batch, values_of,
+)
 from sgd cimport dense_rows, sparse_rows
 from simd cimport axpy, dot
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
@@ -62,7 +64,7 @@ def sgd_epoch(
         Sum over rows of the loss before the row's own update.
     """
     cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
-    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j
+    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, ahead, c, i, j
     cdef Layout layout = layout_of(X)
     if layout.by_columns:
         raise ValueError("X must have contiguous rows")
@@ -126,11 +128,12 @@ def sgd_epoch(
     with nogil:
         while start < rows:
             n = min(batch_size, rows - start)
+            ahead = rows_of_next_batch(&layout, sizeof(floating), n, rows - start - n)
             a = steps[batch]
             fetch_rows(x, sizeof(floating), &layout, &order[0], start, n, rows)
             if lazy:
                 catch_up_rows(&missed, &layout, &order[start], n, v, q)
-            forward(x, &layout, &order[0], start, n, k, v, &Z[0], min(n, rows - start - n))
+            forward(x, &layout, &order[0], start, n, k, v, &Z[0], ahead)
             for c in range(k):
                 for i in range(n):
                     Z[c * n + i] = <floating> (scale * Z[c * n + i] + b[c])
@@ -177,7 +180,7 @@ def sgd_epoch(
             if scale != 1:
                 for i in range(k * n):
                     R[i] = <floating> (R[i] / scale)
-            backward(x, &layout, &order[0], start, n, k, &R[0], v, min(n, rows - start - n))
+            backward(x, &layout, &order[0], start, n, k, &R[0], v, ahead)
             if counted_back and batch > first_averaged:
                 for i in range(k * n):
                     R[i] = <floating> (R[i] * scales)
@@ -265,7 +268,7 @@ def rule_epoch(
     total : ndarray of shape (k,)
     """
     cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
-    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, c, i, j, p = d + 1
+    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, ahead, c, i, j, p = d + 1
     cdef Layout layout = layout_of(X)
     cdef const floating[:, :] values = values_of(X)
     cdef Hyper hyper_
@@ -290,6 +293,7 @@ def rule_epoch(
     with nogil:
         while start < rows:
             n = min(batch_size, rows - start)
+            ahead = rows_of_next_batch(&layout, sizeof(floating), n, rows - start - n)
             a = steps[batch]
             if standardised:
                 for c in range(k):
@@ -300,7 +304,7 @@ def rule_epoch(
             if by_column:
                 transpose(k, p, &W[0, 0] if standardised else &theta[0, 0], &transposed[0, 0])
             forward(x, &layout, &order[0], start, n, k, &transposed[0, 0] if by_column else &W[0, 0], &Z[0],
-                    min(n, rows - start - n))
+                    ahead)
             gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
             loss_block(loss, &params[0], k, n, &Z[0], &y[0], n, &sb[0] if s != NULL else NULL,
                        &total[0], &R[0], <floating*> NULL, 0, &work[0])
@@ -308,7 +312,7 @@ def rule_epoch(
             for i in range(k * n):
                 R[i] = <floating> (max(-bound, min(bound, <double> R[i])) / n)
             memset(&transposed[0, 0], 0, k * p * sizeof(floating))
-            backward(x, &layout, &order[0], start, n, k, &R[0], &transposed[0, 0], min(n, rows - start - n))
+            backward(x, &layout, &order[0], start, n, k, &R[0], &transposed[0, 0], ahead)
             if by_column:
                 transpose(p, k, &transposed[0, 0], &G[0, 0])
             norm = 0

@@ -17,9 +17,10 @@ typedef struct {
     const int32_t *at;
 } layout;
 
-/* Rows that are met in any order the hardware does not foresee: they are asked for so many rows ahead. */
+/* Rows that are met in any order the hardware does not foresee: they are asked for ahead of time. Sparse rows so
+ * many ahead; dense ones more if they are short, until so many bytes are under way. */
 enum { ROWS_AHEAD = 6, MOST_ROWS_AHEAD = 16, BYTES_AHEAD = 16384 };
-enum { FETCHED_BYTES = 8192 }; /* of a row at most */
+enum { FETCHED_BYTES = 8192 }; /* of a dense row at most */
 /* Of longer rows in order, the hardware brings all but the beginning. */
 enum { FORESEEN_ROW = 4096, FIRST_BYTES = 1024 };
 
@@ -41,14 +42,13 @@ FETCHES fetch_sparse(const void *X, size_t itemsize, const layout *rows, const p
     }
 }
 
-/* The more of them, the shorter they are. */
 static inline ptrdiff_t dense_rows_ahead(ptrdiff_t bytes)
 {
-    const ptrdiff_t n = BYTES_AHEAD / bytes;
+    const ptrdiff_t n = BYTES_AHEAD / (bytes > 0 ? bytes : 1);
     return n < ROWS_AHEAD ? ROWS_AHEAD : n > MOST_ROWS_AHEAD ? MOST_ROWS_AHEAD : n;
 }
 
-/* Ask for a dense row. In order: the one before has been met just before. */
+/* Ask for a dense row; in_order: it lies just behind the one that is met before it. */
 FETCHES fetch_dense(const void *x, ptrdiff_t bytes, int in_order)
 {
     const char *const first = x;
@@ -58,7 +58,8 @@ FETCHES fetch_dense(const void *x, ptrdiff_t bytes, int in_order)
     __builtin_prefetch(first + bytes - 1);
 }
 
-/* Ask for n rows after `first`, as far as there are; of larger batches of dense rows, products do (rows.pxd). */
+/* Ask for as many rows as the n from `first`, ahead of them, as far as there are. For larger batches of dense rows
+ * the products do it, four rows at a time (rows.pxd). */
 FETCHES fetch_rows(const void *X, size_t itemsize, const layout *rows, const ptrdiff_t *order,
                    ptrdiff_t first, ptrdiff_t n, ptrdiff_t end)
 {

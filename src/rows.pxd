@@ -31,7 +31,8 @@ cdef extern from "rows.h" nogil:
 
 cdef enum:
     MAX_CHUNKS = 16
-    SHORT_ROW = 2048  # bytes; longer rows the hardware foresees
+    SHORT_ROW = 2048  # bytes; longer rows come as fast by themselves, four at a time
+    BATCH_BYTES = 524288  # of the largest batch that a cache holds beside the next one
     CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
 
 
@@ -77,6 +78,12 @@ cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexc
     if d * itemsize <= SHORT_ROW:  # so that the second product finds most of them in the first-level cache
         return min(256, 32768 // (d * itemsize)) // 4 * 4
     return max(8, 131072 // (d * itemsize)) // 4 * 4
+
+
+cdef inline Py_ssize_t rows_of_next_batch(Layout* layout, Py_ssize_t itemsize, Py_ssize_t n,
+                                           Py_ssize_t left) noexcept nogil:
+    """How many of the rows that are left after a batch of n to send for meanwhile."""
+    return min(n, left) if n * layout.d * itemsize <= BATCH_BYTES else 0
 
 
 cdef inline Py_ssize_t chunks_of(X, Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) except -1:
@@ -161,8 +168,8 @@ cdef inline void forward(
 ) noexcept nogil:
     """Z[c, i] = x_i . w_c + b_c for the rows first .. first + n of X (of order, unless NULL).
 
-    This block being in cache already, memory is free meanwhile to send the `ahead` rows after it, at most n: half of
-    these rows, or every fourth column in Fortran order, here, the others in `backward`.
+    This block being in cache already, memory is free meanwhile to send the `ahead` rows after it, at most n, in whole
+    fours: half of these rows, or every fourth column in Fortran order, here, the others in `backward`.
     """
     cdef Py_ssize_t c, i, j, r, d = layout.d, ld = layout.ld
     cdef int o, outputs

@@ -286,7 +286,8 @@ ALWAYS_INLINE column paid_up(double v, double moved, double scale, double invers
         state->owed = owed;                                                                        \
         return total;                                                                              \
     }                                                                                              \
-    /* v: weights where kind is PLAIN, else they are in columns */                                 \
+    /* v: weights where kind is PLAIN, else they are in columns. The slopes of common losses are   \
+     * inlined, as in sgd.h; where there is more to do than a call takes, that of the log loss. */ \
     static double sparse_sgd_##sfx(                                                                \
         sparse_kind kind, const real *X, const layout *rows, const real *Y, const real *weight,    \
         const ptrdiff_t *order, ptrdiff_t n, const double *steps, int loss, const double *params,  \
@@ -302,7 +303,6 @@ ALWAYS_INLINE column paid_up(double v, double moved, double scale, double invers
             FASTGD_SPARSE_SGD_OF_KIND(logistic_slope, sfx)                                         \
         FASTGD_SPARSE_SGD_OF_KIND(slope, sfx)                                                      \
     }
-/* The slopes of common losses are inlined, as in sgd.h. */
 #define FASTGD_SPARSE_SGD(kind, slope, sfx)                                                        \
     sparse_sgd_as_##sfx(kind, slope, X, rows, Y, weight, order, n, steps, loss, params, l2,        \
                         fit_intercept, v, columns, intercept, state)

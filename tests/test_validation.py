@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
+from sklearn import config_context
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import validate_data
 
-from fastgd import GDClassifier, GDRegressor, _validation
+from fastgd import GDClassifier, GDGridSearchCV, GDRegressor, _validation
 
 RNG = np.random.default_rng(0)
 PLAIN = RNG.normal(size=(12, 3))
@@ -23,6 +24,7 @@ TARGETS = {
     "strings": np.array(["a", "b"] * 6),
     "objects": (np.arange(12) % 2).astype(object),
     "big-endian": (np.arange(12) % 2).astype(">f8"),
+    "big-endian integers": (np.arange(12) % 2).astype(">i4"),
     "column": np.arange(12)[:, None] % 2,
     "two columns": RNG.normal(size=(12, 2)),
     "list": [0, 1] * 6,
@@ -71,7 +73,11 @@ def outcome(call):
             result = call()
         except (ValueError, TypeError, AttributeError) as error:
             result = type(error), str(error)
-    return result, [str(warning.message) for warning in caught]
+    return result, [(warning.category, str(warning.message)) for warning in caught]
+
+
+def assert_identical(a, b):
+    assert_array_equal(a, b, strict=True)
 
 
 def assert_as_scikit_learn_alone(call, monkeypatch):
@@ -84,10 +90,11 @@ def assert_as_scikit_learn_alone(call, monkeypatch):
         assert found == expected
         return
     for ours, theirs in zip(found[1:], expected[1:], strict=True):
-        assert_array_equal(ours, theirs)
+        assert_identical(ours, theirs)
     for name in ("coef_", "intercept_", "n_features_in_", "feature_names_in_", "classes_"):
         assert hasattr(found[0], name) == hasattr(expected[0], name)
-        assert_array_equal(getattr(found[0], name, None), getattr(expected[0], name, None))
+        if hasattr(found[0], name):
+            assert_identical(getattr(found[0], name), getattr(expected[0], name))
 
 
 @pytest.mark.parametrize("Model", [GDRegressor, GDClassifier])
@@ -123,6 +130,48 @@ def test_names_and_numbers_of_columns_are_forgotten_or_kept_as_elsewhere(first, 
     assert_as_scikit_learn_alone(fit_twice, monkeypatch)
 
 
+@pytest.mark.parametrize("X", ["plain", "four columns", "NaN", "DataFrame", "no rows"])
+@pytest.mark.parametrize("y", ["floats", "too few", "column"])
+def test_a_validation_set_too(X, y, monkeypatch):
+    def fit():
+        model = GDRegressor(learning_rate=0.01, max_iter=3, tol=None)
+        model.fit(PLAIN, TARGETS["floats"], X_val=TABLES[X], y_val=TARGETS[y])
+        return model, model.validation_scores_
+
+    assert_as_scikit_learn_alone(fit, monkeypatch)
+
+
+@pytest.mark.parametrize("X", ["plain", "one column", "infinity", "DataFrame", "sparse"])
+def test_chunks_of_a_classifier_too(X, monkeypatch):
+    def learn():
+        model = GDClassifier(random_state=0).partial_fit(PLAIN, TARGETS["classes"], classes=[0, 1, 2])
+        model.partial_fit(TABLES[X], TARGETS["three classes"])
+        return model, model.predict_proba(PLAIN)
+
+    assert_as_scikit_learn_alone(learn, monkeypatch)
+
+
+@pytest.mark.parametrize("X", ["plain", "four columns", "NaN"])
+def test_what_was_set_by_hand_and_assumed_is_respected(X, monkeypatch):
+    def predict():
+        model = GDRegressor()
+        model.coef_, model.intercept_, model._flat = np.ones(3), np.zeros(1), True
+        with config_context(assume_finite=True):
+            return model, model.predict(TABLES[X])
+
+    assert_as_scikit_learn_alone(predict, monkeypatch)
+
+
+@pytest.mark.parametrize("X", ["plain", "DataFrame", "infinity", "Fortran"])
+@pytest.mark.parametrize("y", ["floats", "NaN", "list"])
+def test_a_search_too(X, y, monkeypatch):
+    def search():
+        found = GDGridSearchCV(GDRegressor(), {"alpha": [0.1, 1.0]}, cv=3).fit(TABLES[X], TARGETS[y])
+        return found.best_estimator_, found.cv_results_["mean_test_score"], found.predict(TABLES[X])
+
+    assert_as_scikit_learn_alone(search, monkeypatch)
+
+
 @pytest.mark.parametrize("X", ["plain", "float32", "Fortran", "strided"])
 def test_plain_arrays_go_another_way(X, monkeypatch):
     def refuse(*args, **kwargs):
@@ -149,12 +198,16 @@ def test_many_numbers_are_left_to_scikit_learn(monkeypatch):
 
 
 class WrongDefault(GDRegressor):
-    def __init__(self, alpha=-1.0, needed=None):
+    def __init__(self, alpha=-1.0):
         super().__init__(alpha=alpha)
-        self.needed = needed
 
 
-class NewDefault(GDRegressor):
+class Replaced(GDRegressor):
+    def __init__(self, alpha=None):
+        super().__init__(alpha=0.5 if alpha is None else alpha)
+
+
+class OneMore(GDRegressor):
     _parameter_constraints = {**GDRegressor._parameter_constraints, "needed": [int]}
 
     def __init__(self, needed, alpha=1):
@@ -163,12 +216,14 @@ class NewDefault(GDRegressor):
 
 
 def test_defaults_are_valid_and_a_subclass_s_own_are_looked_at():
+    y = TARGETS["floats"]
     for Model in (GDRegressor, GDClassifier):
         validate_parameter_constraints(Model._parameter_constraints, Model().get_params(), Model.__name__)
     with pytest.raises(ValueError, match="alpha"):
-        WrongDefault().fit(PLAIN, TARGETS["floats"])
-    assert NewDefault(3).fit(PLAIN, TARGETS["floats"]).alpha == 1
+        WrongDefault().fit(PLAIN, y)
+    for model in (WrongDefault(alpha=0.5), Replaced(), OneMore(3, alpha=0.5)):
+        assert_array_equal(model.fit(PLAIN, y).coef_, GDRegressor(alpha=0.5).fit(PLAIN, y).coef_)
     with pytest.raises(ValueError, match="needed"):
-        NewDefault("three").fit(PLAIN, TARGETS["floats"])
+        OneMore("three").fit(PLAIN, y)
     with pytest.raises(ValueError, match="fit_intercept"):  # equal to the default, and not valid
-        GDRegressor(fit_intercept=1.0).fit(PLAIN, TARGETS["floats"])
+        GDRegressor(fit_intercept=1.0).fit(PLAIN, y)
