@@ -98,54 +98,53 @@ FASTGD_LOSSES(FASTGD_DEFINE_LOSS)
 /* The log loss of n rows that count alike: its sum, its slopes and, unless NULL, its curvatures.
  *
  * The sum of log(1 + e_i) is the logarithm of a product, so that many rows share one: no factor is above 2,
- * and the product of each of four lanes or more must fit in a float. Products go without their 1,
- * p <- p + e (1 + p), which keeps what a small e adds. e has room for n numbers.
+ * and the product of a lane must fit in a float, that of all in a double. Products go without their 1,
+ * p <- p + e (1 + p), which keeps what a small e adds.
  */
-#define FASTGD_DEFINE_LOG_LOSS_SUM(real, vec, mask, sfx)                                           \
-    static double log_loss_sum_##sfx(ptrdiff_t n, const real *Z, const real *Y, real *slope,       \
-                                     real *curvature, real *e)                                     \
+enum { LANES = 16, FACTORS = 512 };
+#define FASTGD_DEFINE_LOG_LOSS_SUM(real, sfx)                                                      \
+    /* at most a row for each lane */                                                              \
+    static inline __attribute__((always_inline)) void log_loss_lanes_##sfx(                        \
+        ptrdiff_t n, const real *restrict Z, const real *restrict Y, real *restrict slope,         \
+        real *restrict product, real *restrict wrong)                                              \
     {                                                                                              \
-        enum { L = sizeof(vec) / sizeof(real), CHAINS = 4, FACTORS = sizeof(real) == 4 ? 256 : 512 }; \
-        double total = 0, product = 0;                                                             \
-        ptrdiff_t i = 0;                                                                           \
-        for (; i < n; ++i) {                                                                       \
-            const real y = Y[i], t = y * Z[i];                                                     \
-            e[i] = EXP_FALLING(-ABS(t));                                                           \
-            slope[i] = -y * (t > 0 ? e[i] : 1) / (1 + e[i]);                                       \
+        for (ptrdiff_t i = 0; i < n; ++i) {                                                        \
+            const real y = Y[i], t = y * Z[i], e = EXP_FALLING(-ABS(t));                           \
+            slope[i] = -y * (t > 0 ? e : 1) / (1 + e);                                             \
+            product[i] += e * (1 + product[i]);                                                    \
+            wrong[i] += POSITIVE(-t);                                                              \
+        }                                                                                          \
+    }                                                                                              \
+    static double log_loss_sum_##sfx(ptrdiff_t n, const real *Z, const real *Y, real *slope,       \
+                                     real *curvature)                                              \
+    {                                                                                              \
+        double total = 0;                                                                          \
+        for (ptrdiff_t i = 0; i < n;) {                                                            \
+            const ptrdiff_t stop = n - i > FACTORS ? i + FACTORS : n;                              \
+            real p[LANES] = {0}, wrong[LANES] = {0};                                               \
+            double product[4] = {0};                                                               \
+            for (; i + LANES <= stop; i += LANES)                                                  \
+                log_loss_lanes_##sfx(LANES, Z + i, Y + i, slope + i, p, wrong);                    \
+            log_loss_lanes_##sfx(stop - i, Z + i, Y + i, slope + i, p, wrong);                     \
+            i = stop;                                                                              \
+            for (int l = 0; l < LANES; l += 4)                                                     \
+                for (int k = 0; k < 4; ++k) {                                                      \
+                    product[k] += p[l + k] * (1 + product[k]);                                     \
+                    total += wrong[l + k];                                                         \
+                }                                                                                  \
+            for (int k = 1; k < 4; ++k)                                                            \
+                product[0] += product[k] * (1 + product[0]);                                       \
+            total += log1p(product[0]);                                                            \
         }                                                                                          \
         if (curvature)                                                                             \
-            for (i = 0; i < n; ++i)                                                                \
-                curvature[i] = e[i] / ((1 + e[i]) * (1 + e[i]));                                   \
-        for (i = 0; i + L <= n;) {                                                                 \
-            const ptrdiff_t stop = n - i > FACTORS ? i + FACTORS : n;                              \
-            vec p[CHAINS] = {{0}}, wrong = {0};                                                    \
-            for (; i + CHAINS * L <= stop; i += CHAINS * L)                                        \
-                for (int c = 0; c < CHAINS; ++c) {                                                 \
-                    const vec t = AT(vec, Y + i + c * L) * AT(vec, Z + i + c * L);                 \
-                    p[c] += AT(vec, e + i + c * L) * (1 + p[c]);                                   \
-                    wrong -= (vec)((mask)t & (t < 0));                                             \
-                }                                                                                  \
-            for (; i + L <= stop; i += L) {                                                        \
-                const vec t = AT(vec, Y + i) * AT(vec, Z + i);                                     \
-                p[0] += AT(vec, e + i) * (1 + p[0]);                                               \
-                wrong -= (vec)((mask)t & (t < 0));                                                 \
+            for (ptrdiff_t i = 0; i < n; ++i) {                                                    \
+                const real e = EXP_FALLING(-ABS(Z[i]));                                            \
+                curvature[i] = e / ((1 + e) * (1 + e));                                            \
             }                                                                                      \
-            p[0] += p[1] * (1 + p[0]), p[2] += p[3] * (1 + p[2]), p[0] += p[2] * (1 + p[0]);       \
-            product = 0;                                                                           \
-            for (int l = 0; l < L; ++l)                                                            \
-                product += p[0][l] * (1 + product);                                                \
-            total += log1p(product) + sum_lanes_##sfx(wrong);                                      \
-        }                                                                                          \
-        for (; i < n; ++i)                                                                         \
-            total += LOG1P_UNIT(e[i]) + POSITIVE(-Y[i] * Z[i]);                                    \
         return total;                                                                              \
     }
-typedef int64_t mask_f64 __attribute__((vector_size(FASTGD_VECTOR_BYTES)));
-typedef int32_t mask_f32 __attribute__((vector_size(FASTGD_VECTOR_BYTES)));
-#define AT(vec, x) (*(const vec *)(x))
-FASTGD_DEFINE_LOG_LOSS_SUM(double, vec_f64, mask_f64, f64)
-FASTGD_DEFINE_LOG_LOSS_SUM(float, vec_f32, mask_f32, f32)
-#undef AT
+FASTGD_DEFINE_LOG_LOSS_SUM(double, f64)
+FASTGD_DEFINE_LOG_LOSS_SUM(float, f32)
 
 /* The two losses that couple the classes: z_c of class c and row i is Z[c * n + i], the label of
  * row i is Y[i] in 0 .. k-1; P receives the slopes. Both go through p = softmax(z), whose Jacobian
@@ -163,7 +162,7 @@ FASTGD_DEFINE_LOG_LOSS_SUM(float, vec_f32, mask_f32, f32)
                 top[i] = Z[c * n + i] > top[i] ? Z[c * n + i] : top[i];                            \
         for (ptrdiff_t c = 0; c < k; ++c)                                                          \
             for (ptrdiff_t i = 0; i < n; ++i) {                                                    \
-                const real e = EXP(Z[c * n + i] - top[i]);                                         \
+                const real e = EXP_FALLING(Z[c * n + i] - top[i]);                                 \
                 P[c * n + i] = e;                                                                  \
                 total[i] += e;                                                                     \
             }                                                                                      \

@@ -20,9 +20,9 @@ cdef extern from "losses.h" nogil:
     const loss_entry* LOSSES
     int N_LOSSES, PLACE_OF_log_loss
     double log_loss_sum_f64(Py_ssize_t n, const double* Z, const double* Y, double* slope,
-                            double* curvature, double* work) noexcept
+                            double* curvature) noexcept
     double log_loss_sum_f32(Py_ssize_t n, const float* Z, const float* Y, float* slope,
-                            float* curvature, float* work) noexcept
+                            float* curvature) noexcept
     void softmax_log_loss_f64(Py_ssize_t k, Py_ssize_t n, const double* Z, const double* Y,
                               double* value, double* P, double* work) noexcept
     void softmax_log_loss_f32(Py_ssize_t k, Py_ssize_t n, const float* Z, const float* Y,
@@ -54,10 +54,10 @@ cdef inline void loss_block(
         for c in range(k):
             if floating is double:
                 total[c] += log_loss_sum_f64(n, Z + c * n, Y + c * y_stride, R + c * n,
-                                             H + c * h_stride if H != NULL else NULL, work)
+                                             H + c * h_stride if H != NULL else NULL)
             else:
                 total[c] += log_loss_sum_f32(n, Z + c * n, Y + c * y_stride, R + c * n,
-                                             H + c * h_stride if H != NULL else NULL, work)
+                                             H + c * h_stride if H != NULL else NULL)
         return
     if loss >= SOFTMAX_LOG_LOSS:
         outputs = 1
