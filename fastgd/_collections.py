@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 from dask.base import is_dask_collection
 from distributed import futures_of, wait
+from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
@@ -15,6 +16,7 @@ from sklearn.utils.validation import assert_all_finite
 from ._chunks import Chunks
 from ._distributed import Targets
 from ._estimators import GDClassifier
+from ._sparse import SparseRows, is_sparse
 from ._validation import DTYPES
 
 
@@ -28,33 +30,37 @@ def _dtype_of(X):
     return np.dtype(np.float32 if dtypes == {np.dtype(np.float32)} else np.float64)
 
 
-def as_array(collection, name, dtype=None):
-    """A Dask array of one chunk across its columns."""
+def as_array(collection, name, dtype=None, *, accept_sparse=False):
+    """A Dask array of one chunk across its columns, whose chunks are ndarrays, or SciPy's sparse ones."""
     if not is_dask_collection(collection):
         raise TypeError(f"{name} must be a Dask array, DataFrame or Series, got {type(collection).__name__}.")
     if _is_frame(collection):
         collection = (collection if dtype is None else collection.astype(dtype)).to_dask_array()
     elif not isinstance(collection, da.Array):
         raise TypeError(f"{name} must be a Dask array, DataFrame or Series, got {type(collection).__name__}.")
-    if not isinstance(collection._meta, np.ndarray):
-        raise TypeError(f"The chunks of {name} must be dense arrays, got {type(collection._meta).__name__}.")
+    if not isinstance(collection._meta, np.ndarray) and not (accept_sparse and issparse(collection._meta)):
+        known = "ndarrays or SciPy's sparse matrices" if accept_sparse else "ndarrays"
+        raise TypeError(f"The chunks of {name} must be {known}, got {type(collection._meta).__name__}.")
     if collection.ndim == 2 and collection.numblocks[1] > 1:
         collection = collection.rechunk({1: -1})
     return collection if dtype is None or collection.dtype == dtype else collection.astype(dtype)
 
 
 def futures_of_chunks(client, X, y, sample_weight):
-    """Futures of the chunks of X, y and weights (None without), and the dtype of X."""
+    """Futures of the chunks of X, sparse ones as `SparseRows`, of y and weights (None without); X's dtype."""
     if not is_dask_collection(X):
         raise TypeError(
             f"X must be a Dask array or DataFrame, got {type(X).__name__}. For data in memory use "
             "GDRegressor or GDClassifier, or dask.array.from_array."
         )
     dtype = _dtype_of(X)
-    X = as_array(X, "X", dtype)
+    X = as_array(X, "X", dtype, accept_sparse=True)
     if X.ndim != 2:
         raise ValueError(f"Expected 2D array, got {X.ndim}D array instead: X has shape {X.shape}.")
-    arrays = [X, _aligned("y", y, X)]
+    y = _aligned("y", y, X)
+    if issparse(X._meta):
+        X = X.map_blocks(_sparse_rows, dtype=dtype, meta=X._meta)
+    arrays = [X, y]
     if sample_weight is not None:
         arrays.append(_aligned("sample_weight", sample_weight, X))
     arrays = client.persist(arrays)
@@ -107,8 +113,8 @@ def survey(chunks, local):
     Returns
     -------
     facts : list of dict
-        The number of the chunk and its shape; dimensions, shape of a row and least number of y; the weight of
-        all rows, or classes with counts and weights.
+        The number of the chunk, its shape and, if sparse, its entries; dimensions, shape of a row and least
+        number of y; the weight of all rows, or classes with counts and weights.
     """
     return sorted(chunks.over_groups(_facts_of_group, (local,))[0], key=lambda fact: fact["number"])
 
@@ -128,6 +134,10 @@ def encoded(chunks, facts, local, classes, class_weight, dtype):
 # ------------------------------------------------------------------------------------------------
 
 
+def _sparse_rows(X):
+    return SparseRows.of(csr_array(X))
+
+
 def _together(*values):
     return values
 
@@ -140,7 +150,14 @@ def _facts_of_group(parameters, _, Xs, rest, n_jobs):
 def _facts(local, X, number, y, s):
     """Check a chunk; its size, classes and weights."""
     try:
-        X = check_array(X, dtype=DTYPES, ensure_min_samples=0, input_name="X")
+        if issparse(X):
+            raise ValueError(
+                "X is sparse, though its Dask array promises dense chunks; "
+                "X.map_blocks(scipy.sparse.csr_array) promises sparse ones."
+            )
+        X = X.matrix if is_sparse(X) else X
+        X = check_array(X, accept_sparse="csr", dtype=DTYPES, ensure_min_samples=0, input_name="X")
+        m = X.shape[0]
         classifier = isinstance(local, GDClassifier)
         if classifier:
             y = column_or_1d(y)
@@ -149,17 +166,18 @@ def _facts(local, X, number, y, s):
                 check_classification_targets(y)
         else:
             y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="y")
-        s = np.ones(len(X)) if s is None else s
+        s = np.ones(m) if s is None else s
         s = check_array(
             s, ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="sample_weight"
         )
-        if not len(X) == len(y) == len(s) or s.ndim != 1:
-            raise ValueError(f"{len(X)} rows of X, {len(y)} of y, sample_weight of shape {s.shape}.")
+        if not m == len(y) == len(s) or s.ndim != 1:
+            raise ValueError(f"{m} rows of X, {len(y)} of y, sample_weight of shape {s.shape}.")
         if (s < 0).any():
             raise ValueError("Negative values in sample_weight.")
     except ValueError as error:
         raise ValueError(f"Chunk {number}: {error}") from None
     facts = {"number": number, "shape": X.shape, "y_ndim": y.ndim, "y_shape": y.shape[1:], "least": np.inf}
+    facts["entries"] = X.nnz if is_sparse(X) else None
     if classifier:
         facts["classes"], index, facts["counts"] = np.unique(y, return_inverse=True, return_counts=True)
         facts["weights"] = np.bincount(index, s, minlength=len(facts["classes"]))

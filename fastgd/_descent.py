@@ -26,7 +26,6 @@ from ._row_sample import RowSample
 from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import Result, accelerated, newton, smoothing, variable_metric
-from ._sparse import is_sparse
 from ._threads import one_blas_thread
 
 
@@ -151,7 +150,7 @@ def set_scales(problem, plan, moments=None):
         if moments is None:
             moments = problem.means_and_variances()
         # a batch of sparse rows cannot afford the offset of every column
-        centred = problem.fit_intercept and (plan.full or not is_sparse(problem.X))
+        centred = problem.fit_intercept and (plan.full or not problem.sparse)
         problem.coordinates = standardised(
             *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred
         )

@@ -20,6 +20,7 @@ from ._losses import Loss
 from ._metrics import GRAM_LIMIT
 from ._penalties import Penalty
 from ._schedules import CappedSteps
+from ._sparse import is_sparse
 from ._threads import effective_n_threads, one_blas_thread
 
 BUCKETS = 1024  # of the summary of a target
@@ -33,17 +34,22 @@ SAMPLE = 1024  # rows that tell roughly where the mean of a column is
 
 @dataclass
 class Rows:
-    """What a solver may know of an X that is elsewhere."""
+    """What a solver may know of an X that is elsewhere.
+
+    entries : int or None
+        Of sparse rows.
+    """
 
     shape: tuple
     dtype: np.dtype
+    entries: int | None = None
 
     def __len__(self):
         return self.shape[0]
 
     @property
     def size(self):
-        return self.shape[0] * self.shape[1]
+        return self.shape[0] * self.shape[1] if self.entries is None else self.entries
 
 
 class Curvature:
@@ -86,6 +92,10 @@ class DistributedProblem(LinearProblem):
         if plan.full and recipe.loss.kernel == "squared_error" and problem.d + problem.k < GRAM_LIMIT:
             problem.moments = Moments(problem._sum(_moments_of_all)[0], problem.d)
         return problem
+
+    @property
+    def sparse(self):
+        return self.X.entries is not None
 
     def with_loss(self, loss):
         other = super().with_loss(loss)
@@ -156,7 +166,11 @@ class DistributedProblem(LinearProblem):
         mean, variance = self.means_and_variances()
         c = self.coordinates
         shift, scale = (0.0, 1.0) if c.identity else (c.shift, c.scale)
+        scale = scale * self._overlap(batch_size)
         return np.array([np.sum((variance + (mean - shift) ** 2) * scale**2)])
+
+    def column_counts(self):
+        return self._sum(_column_counts)[0]
 
     def loss_of_nothing(self):
         total, _ = self.loss_sums(np.zeros((self.k, self.d + 1)))
@@ -226,8 +240,8 @@ class Targets:
     Y: np.ndarray
     weight: np.ndarray | None
 
-    @property
-    def nbytes(self):
+    def __sizeof__(self):
+        """Bytes, as Dask asks for them."""
         return self.Y.nbytes + (0 if self.weight is None else self.weight.nbytes)
 
 
@@ -310,6 +324,10 @@ def _column_moments(problem):
     return (problem.column_moments(),)
 
 
+def _column_counts(problem):
+    return (problem.column_counts(),)
+
+
 def _hessian_bound(problem, curvature):
     with one_blas_thread(problem.X.size * problem.d):
         return (problem.hessian_bound(curvature) * problem.total_weight,)
@@ -333,7 +351,8 @@ def _moments_of_all(problem):
     X, d = problem.X, problem.d
     weight = problem.weight
     s = np.ones(len(X)) if weight is None else weight.astype(np.float64)
-    about = X[:: max(1, len(X) // SAMPLE)].mean(axis=0, dtype=np.float64)  # near the mean is near enough
+    some = X[:: max(1, len(X) // SAMPLE)]
+    about = (some.matrix if problem.sparse else some).mean(axis=0, dtype=np.float64)  # near the mean will do
     with one_blas_thread(X.size * d):
         A = moments.weighted_gram(X, s, about, problem.n_threads)
     n, away = A[-1, -1], A[-1, :-1] / A[-1, -1]
@@ -384,7 +403,7 @@ def _local_epoch(parameters, argument, Xs, all_targets, n_jobs):
     rows, loss, step = 0, 0.0, np.nan
     with np.errstate(over="ignore", invalid="ignore"):
         for i in numbers:
-            X = np.ascontiguousarray(Xs[i])  # an epoch reads row by row
+            X = Xs[i] if is_sparse(Xs[i]) else np.ascontiguousarray(Xs[i])  # an epoch reads row by row
             problem = recipe.problem(X, all_targets[i], _n_threads(n_jobs), plan.penalty)
             if problem is None:
                 continue

@@ -44,6 +44,11 @@ class LinearProblem:
 
     rows_at_hand = True
 
+    @property
+    def sparse(self):
+        """Whether the rows are."""
+        return is_sparse(self.X)
+
     def __init__(self, X, Y, weight, loss, penalty, *, k, fit_intercept, n_threads):
         self.X, self.Y, self.weight = X, Y, weight
         self.loss, self.penalty = loss, penalty
@@ -295,10 +300,18 @@ class LinearProblem:
         """
         c = self.coordinates
         shift, scale = (np.zeros(self.d), np.ones(self.d)) if c.identity else (c.shift, c.scale)
-        if is_sparse(self.X):
-            share = self.X.column_counts() / len(self.X)
-            scale = scale * np.sqrt((1 + (batch_size - 1) * share) / batch_size)
-        return moments.row_norms(self.X, shift, scale, self.n_threads)
+        return moments.row_norms(self.X, shift, scale * self._overlap(batch_size), self.n_threads)
+
+    def _overlap(self, batch_size):
+        """What `row_norms` multiplies the columns by, as few sparse rows of a batch may have them."""
+        if not self.sparse:
+            return 1.0
+        share = self.column_counts() / len(self.X)
+        return np.sqrt((1 + (batch_size - 1) * share) / batch_size)
+
+    def column_counts(self):
+        """Entries of each column of sparse rows, shape (d,)."""
+        return self.X.column_counts()
 
     def predict(self, theta, X):
         """Predictors of other rows, shape (m, k)."""
@@ -317,7 +330,7 @@ class LinearProblem:
 
     def work_per_batch(self, plan):
         """Multiplications of a batch in an epoch."""
-        if not is_sparse(self.X):
+        if not self.sparse:
             return plan.batch_size * (self.d + 1) * self.k
         every_weight = 0 if plan.by_rows or plan.in_scaled_columns else self.d
         return int(plan.batch_size * (self.X.row_length + 1) + every_weight) * self.k
@@ -340,7 +353,7 @@ class LinearProblem:
             total = epochs.sgd_epoch(
                 *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
             )
-        elif is_sparse(self.X) and plan.in_scaled_columns:
+        elif self.sparse and plan.in_scaled_columns:
             total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, plan.max_slopes(steps), *mean)
         else:
             scale, shift = self.coordinates.kernel_arrays(self.X.dtype)

@@ -67,6 +67,10 @@ class SparseRows:
         """Entries of each column, shape (d,)."""
         return np.bincount(self.indices, minlength=self.shape[1])
 
+    def __sizeof__(self):
+        """Bytes, as Dask asks for them."""
+        return self.data.nbytes + self.indices.nbytes + self.indptr.nbytes
+
     @property
     def row_length(self):
         """Entries of a row, on average."""

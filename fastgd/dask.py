@@ -62,8 +62,8 @@ class _DaskGD:
         Parameters
         ----------
         X : Dask array or DataFrame of shape (n_samples, n_features)
-            Chunks of any number of rows, none or unknown included; they are kept in the memory of the
-            workers. float32 and float64 are used as they are.
+            Chunks of any number of rows, none or unknown included, dense or SciPy's sparse ones; they are
+            kept in the memory of the workers. float32 and float64 are used as they are.
         y : Dask array, Series or DataFrame
             Chunked like X.
         coef_init, intercept_init : array-like or None, default=None
@@ -93,6 +93,8 @@ class _DaskGD:
         self.n_features_in_ = facts[0]["shape"][1]
         facts = [fact for fact in facts if fact["shape"][0]]
         rows = Rows((sum(fact["shape"][0] for fact in facts), self.n_features_in_), dtype)
+        if any(fact["entries"] is not None for fact in facts):
+            rows.entries = sum(fact["entries"] for fact in facts)
         if not facts:
             raise ValueError(
                 f"Found array with 0 sample(s) (shape={rows.shape}) while a minimum of 1 is required."
@@ -153,7 +155,7 @@ class _DaskGD:
         local = self.to_local()
         for attribute in ("_training", "loss_curve_", "feature_names_in_"):  # not needed, or checked above
             vars(local).pop(attribute, None)
-        X = as_array(X, "X")
+        X = as_array(X, "X", accept_sparse=True)
         meta = getattr(local, name)(np.zeros((1, self.n_features_in_), X.dtype))[:0]
         columns = {"drop_axis": 1} if meta.ndim == 1 else {"chunks": (X.chunks[0], meta.shape[1:])}
         return X.map_blocks(_of_chunk, local, name, meta, dtype=meta.dtype, meta=meta, **columns)
@@ -362,4 +364,4 @@ class DaskGDClassifier(_DaskGD, GDClassifier):
 
 
 def _of_chunk(X, local, name, empty):
-    return getattr(local, name)(X) if len(X) else empty
+    return getattr(local, name)(X) if X.shape[0] else empty

@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 
 from fastgd import GDClassifier, GDRegressor
@@ -407,6 +408,109 @@ def test_the_size_of_weights_is_of_no_consequence_with_automatic_steps(client, d
 
 
 # ------------------------------------------------------------------------------------------------
+# sparse rows
+# ------------------------------------------------------------------------------------------------
+
+
+def with_zeros(X):
+    """X without about half of its entries."""
+    return X * (np.random.default_rng(1).random(X.shape) < 0.5)
+
+
+def sparse_chunks(X, form=sparse.csr_matrix, rows=UNEVEN):
+    return chunked(X, rows).map_blocks(form)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sparse_chunks_have_the_coefficients_of_sparse_rows_in_memory(client, data, case):
+    model, target = CASES[case]
+    X, y = with_zeros(data.X), getattr(data, target)
+    model = clone(model).set_params(**({} if model.tol is None else {"tol": 1e-7}))
+    ours = DASK[type(model)](**model.get_params())
+    ours.fit(sparse_chunks(X), chunked(y), sample_weight=chunked(data.s))
+    theirs = model.fit(sparse.csr_array(X), y, sample_weight=data.s)
+    assert_same_model(ours, theirs)
+    assert_allclose(ours.loss_curve_[-1], theirs.loss_curve_[-1], rtol=1e-6)
+
+
+def unsorted(x):
+    """CSR with 64-bit indices, columns in falling order, and every entry in two halves."""
+    x = sparse.csr_array(x)
+    rows = [np.repeat(np.arange(a, b)[::-1], 2) for a, b in zip(x.indptr, x.indptr[1:], strict=False)]
+    order = np.concatenate([np.empty(0, int), *rows])
+    halves = sparse.csr_array((x.data[order] / 2, x.indices[order], 2 * x.indptr), shape=x.shape)
+    halves.indices, halves.indptr = halves.indices.astype(np.int64), halves.indptr.astype(np.int64)
+    return halves
+
+
+FORMS = [sparse.csr_array, sparse.csc_matrix, sparse.coo_array, unsorted, "columns", "integers", "float32"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sparse_chunks_may_have_any_form_that_scipy_knows(client, data, form):
+    X, tol = with_zeros(data.X), 1e-6
+    if form == "columns":
+        given = da.from_array(X, chunks=(40, 4)).map_blocks(sparse.csr_matrix)
+    elif form == "integers":
+        X = (100 * X).astype(int)
+        given = sparse_chunks(X)
+    elif form == "float32":
+        X, tol = X.astype(np.float32), 1e-4
+        given = sparse_chunks(X)
+    else:
+        given = sparse_chunks(X, form)
+    ours = DaskGDRegressor(loss="huber", tol=1e-7).fit(given, chunked(data.y))
+    expected = GDRegressor(loss="huber", tol=1e-7).fit(sparse.csr_matrix(X), data.y)
+    assert_same_model(ours, expected, tol)
+
+
+def test_sparse_chunks_are_predicted_and_scored_where_they_are(client, data):
+    X = with_zeros(data.X)
+    model = DaskGDClassifier().fit(sparse_chunks(X), chunked(data.three))
+    local = model.to_local()
+    for name in ("predict", "decision_function", "predict_proba", "predict_log_proba"):
+        lazy = getattr(model, name)(sparse_chunks(X))
+        assert lazy.chunks[0] == UNEVEN
+        assert_array_equal(lazy.compute(), getattr(local, name)(sparse.csr_matrix(X)))
+    assert_allclose(model.score(sparse_chunks(X), chunked(data.three)), local.score(X, data.three))
+
+
+@pytest.mark.parametrize("batch_size", [1, 10])
+@pytest.mark.parametrize("rate", ["auto", 0.05])
+def test_epochs_over_sparse_chunks_are_those_of_memory(client, data, batch_size, rate):
+    X = with_zeros(data.X)
+    params = dict(batch_size=batch_size, learning_rate=rate, shuffle=False, tol=None, max_iter=3)
+    model = DaskGDClassifier(**params).fit(sparse_chunks(X, rows=(150,)), chunked(data.binary, (150,)))
+    expected = model.to_local().set_params(warm_start=False).fit(sparse.csr_matrix(X), data.binary)
+    assert_same_model(model, expected, tol=1e-10)
+    assert_allclose(model.learning_rate_, expected.learning_rate_)
+
+
+@pytest.mark.filterwarnings("ignore:max_iter:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("params", [{}, {"penalty": "l1", "max_iter": 20}, {"batch_size": 1, "max_iter": 3}])
+def test_many_sparse_columns_stay_sparse(client, params):
+    """Dense they would take 2.6 GB."""
+    rng, rows = np.random.default_rng(0), (1100, 900, 1200)
+    parts = [
+        sparse.csr_matrix(
+            (rng.normal(size=30 * m), rng.integers(100_000, size=30 * m), 30 * np.arange(m + 1)), (m, 100_000)
+        )
+        for m in rows
+    ]
+    w = rng.normal(size=100_000)
+    y = np.concatenate([(part @ w + 0.1 * rng.normal(size=part.shape[0]) > 0) for part in parts]).astype(int)
+    X = da.concatenate([
+        da.from_delayed(client.scatter(part), part.shape, part.dtype, meta=sparse.csr_matrix((0, 0)))
+        for part in parts
+    ])  # fmt: skip
+    model = DaskGDClassifier(tol=1e-6, **params).fit(X, chunked(y, rows))
+    local = GDClassifier(tol=1e-6, **params).fit(sparse.vstack(parts, "csr"), y)
+    if model.batch_size == "auto":
+        assert_same_model(model, local, tol=1e-5)
+    assert model.score(X, chunked(y, rows)) > 0.9 * local.score(sparse.vstack(parts, "csr"), y)
+
+
+# ------------------------------------------------------------------------------------------------
 # conventions, errors
 # ------------------------------------------------------------------------------------------------
 
@@ -465,9 +569,11 @@ def spoiled(values, position, value):
 
 
 def test_data_that_cannot_be_learned_from_is_refused_and_nothing_changes(client, data):
-    sparse = pytest.importorskip("scipy.sparse")
     X, y, c = chunked(data.X), chunked(data.y), chunked(data.three)
     of_unknown = frame(data)[list("abcdef")]
+    mislabelled = X.map_blocks(sparse.csr_array, meta=X._meta)
+    spoilt = with_zeros(data.X)
+    spoilt[100, np.flatnonzero(spoilt[100])[0]] = np.nan
     for Model, error, message, args, kwargs in (
         (DaskGDRegressor, ValueError, "Chunk 3.*NaN", (spoiled(data.X, (100, 2), np.nan), y), {}),
         (DaskGDRegressor, ValueError, "(?i)chunk 0.*infinity", (spoiled(data.X, (5, 2), np.inf), y), {}),
@@ -481,7 +587,9 @@ def test_data_that_cannot_be_learned_from_is_refused_and_nothing_changes(client,
         (DaskGDRegressor, ValueError, "0 sample", (X[:0], y[:0]), {}),
         (DaskGDRegressor, ValueError, "could not convert", (chunked(np.full((150, 2), "a")), y), {}),
         (DaskGDRegressor, TypeError, "Dask array or DataFrame, got ndarray", (data.X, data.y), {}),
-        (DaskGDRegressor, TypeError, "dense", (X.map_blocks(sparse.csr_matrix), y), {}),
+        (DaskGDRegressor, TypeError, "ndarrays", (X, y[:, None].map_blocks(sparse.csr_matrix)), {}),
+        (DaskGDRegressor, ValueError, "Chunk 3.*NaN", (sparse_chunks(spoilt), y), {}),
+        (DaskGDRegressor, ValueError, "Chunk .*promises", (mislabelled, y), {}),
         (DaskGDRegressor, ValueError, "partial_fit", (X, y), {"hidden_layer_sizes": (3,)}),
         (DaskGDRegressor, ValueError, "non-negative", (X, y), {"loss": "poisson"}),
         (DaskGDRegressor, ValueError, "alpha", (X, y), {"alpha": -1}),
