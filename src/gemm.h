@@ -16,18 +16,25 @@
 
 enum { PANEL_DEPTH = 128 }; /* a panel of 24 KB leaves room for the rows of A in the first cache */
 
+/* Whether our vectors are wider than OpenBLAS's, which has kernels of AVX-512 for Intel's processors alone. */
+static inline int wider_than_blas(void)
+{
+#ifdef __AVX512F__
+    return !__builtin_cpu_is("intel");
+#else
+    return 0;
+#endif
+}
+
 /* Where this is faster than OpenBLAS on one thread, as measured. Not with SSE alone, as BLAS chooses its
  * kernels anew at run time. A transposed B has to be turned round. A few columns fill no panel. Many
  * rows fall out of the second cache before the next panel meets them, and BLAS's copy of A pays then.
- * For Intel's AVX-512 it has kernels for products of up to a million multiplications that copy nothing; on
- * AMD's processors it uses AVX2.
+ * For AVX-512 it has kernels for products of up to a million multiplications that copy nothing.
  */
 static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, size_t itemsize)
 {
-#ifdef __AVX512F__
-    if (!__builtin_cpu_is("intel"))
+    if (wider_than_blas())
         return m >= 8;
-#endif
 #ifdef __AVX2__
     const double least = FASTGD_VECTOR_BYTES == 64 ? 1e6 : 0;
     return !transpose_b && n >= 24 && m >= 8 && m * itemsize <= 2048 && (double)m * n * k >= least;

@@ -11,7 +11,10 @@
 enum { GRAM_VECTOR = sizeof(vec_f64) / sizeof(double), GRAM_PANEL = TILE_VECTORS * GRAM_VECTOR };
 
 /* Where this is faster than OpenBLAS on one thread, as measured; a vector must be as wide as a tile is high */
-static inline int gram_pays(ptrdiff_t columns) { return (int)GRAM_VECTOR == (int)TILE_ROWS && columns <= 256; }
+static inline int gram_pays(ptrdiff_t columns)
+{
+    return (int)GRAM_VECTOR == (int)TILE_ROWS && (columns <= 256 || wider_than_blas());
+}
 
 /* b = (x - shift) root */
 #define FASTGD_DEFINE_SHIFTED(real, sfx)                                                         \

@@ -127,7 +127,9 @@ cdef void mirror(Py_ssize_t p, double* A) noexcept nogil:
 
 cdef Py_ssize_t rows_at_a_time(Py_ssize_t p, Py_ssize_t q) noexcept nogil:
     """Rows of a block of p columns, of which q are those of the Gram matrix."""
-    cdef Py_ssize_t most = PANEL_ROWS if gram_pays(q) else BLOCK_ROWS, n = min(most, BLOCK_BYTES // (8 * p))
+    if gram_pays(q):
+        return PANEL_ROWS
+    cdef Py_ssize_t n = min(<Py_ssize_t> BLOCK_ROWS, BLOCK_BYTES // (8 * p))
     return n // 128 * 128 if n > 128 else max(16, n)
 
 
