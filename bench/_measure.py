@@ -18,6 +18,7 @@ from statistics import median
 from time import perf_counter, sleep
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 REST = 0.15  # seconds: OpenBLAS's idle threads spin for 0.1 s and more
 WARM_UP = 0.1  # seconds
@@ -111,7 +112,13 @@ def machine():
         lines = (line.partition(":") for line in cpuinfo.open())
         model = next((value.strip() for key, _, value in lines if "model name" in key), model)
     parts = [model, f"{n_cpus()} processors", f"Python {platform.python_version()}"]
-    return ", ".join([*parts, versions("fastgd", "scikit-learn", "numpy", "scipy")])
+    return ", ".join([*parts, versions("fastgd", "scikit-learn", "numpy", "scipy"), blas_kernels()])
+
+
+def blas_kernels():
+    """For which processor OpenBLAS has kernels at work; OPENBLAS_CORETYPE may ask for a lesser one."""
+    known = {info["architecture"] for info in threadpool_info() if info["internal_api"] == "openblas"}
+    return f"OpenBLAS for {' and '.join(sorted(known)) or 'no known processor'}"
 
 
 def versions(*packages):

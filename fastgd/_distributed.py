@@ -411,7 +411,7 @@ def _local_epoch(parameters, argument, Xs, all_targets, n_jobs):
             local = replace(plan, batch_size=min(plan.batch_size, m))
             if isinstance(plan.schedule, CappedSteps):
                 local.schedule = CappedSteps.of_rows(
-                    problem, plan, plan.schedule.curvature, plan.schedule.horizon / n_workers
+                    problem, local, plan.schedule.curvature, plan.schedule.horizon / n_workers
                 )
                 local.schedule.eta = plan.schedule.eta
             order = np.arange(m, dtype=np.intp)

@@ -1,7 +1,7 @@
-/* C (m, n) = op(A) (m, k) op(B) (k, n), or added to C, on one thread; op is nothing or the transpose.
- * Or C a step down its gradient op(A) op(B) + l2 C, which then is nowhere in memory.
+/* C (m, n) = op(A) (m, k) B (k, n), or added to C, on one thread; op is nothing or the transpose.
+ * Or C a step down its gradient op(A) B + l2 C, which then is nowhere in memory.
  *
- * A panel of op(B), three vectors wide, is laid out side by side on the stack. A tile of C, so many rows by a
+ * A panel of B, three vectors wide, is laid out side by side on the stack. A tile of C, so many rows by a
  * panel, is summed in registers: each step loads a row of the panel and a number of each row of A (Goto &
  * van de Geijn 2008). A is read where it lies: the batches of networks have too few rows to pay for a copy.
  *
@@ -16,25 +16,13 @@
 
 enum { PANEL_DEPTH = 128 }; /* a panel of 24 KB leaves room for the rows of A in the first cache */
 
-/* Whether our vectors are wider than OpenBLAS's, which has kernels of AVX-512 for Intel's processors alone. */
-static inline int wider_than_blas(void)
-{
-#ifdef __AVX512F__
-    return !__builtin_cpu_is("intel");
-#else
-    return 0;
-#endif
-}
-
 /* Where this is faster than OpenBLAS on one thread, as measured. Not with SSE alone, as BLAS chooses its
- * kernels anew at run time. A transposed B has to be turned round. A few columns fill no panel. Many
+ * kernels anew at run time. A transposed B would have to be turned round. A few columns fill no panel. Many
  * rows fall out of the second cache before the next panel meets them, and BLAS's copy of A pays then.
  * For AVX-512 it has kernels for products of up to a million multiplications that copy nothing.
  */
 static inline int gemm_pays(int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, size_t itemsize)
 {
-    if (wider_than_blas())
-        return m >= 8;
 #ifdef __AVX2__
     const double least = FASTGD_VECTOR_BYTES == 64 ? 1e6 : 0;
     return !transpose_b && n >= 24 && m >= 8 && m * itemsize <= 2048 && (double)m * n * k >= least;
@@ -115,24 +103,17 @@ enum { SET, ADD, DESCEND };
             }                                                                                    \
         }                                                                                        \
     }                                                                                            \
-    /* k rows of a panel, which has zeros where it is wider than B; the rows of B are b_step apart, its columns\
-     * b_column. Whole vectors, their number a constant: of a loop over `columns` gcc may make a string\
-     * instruction per row, which takes longer than the sums. */                                 \
+    /* k rows of a panel, which has zeros where it is wider than B. Whole vectors, their number a constant:\
+     * of a loop over `columns` gcc may make a string instruction per row, which takes longer than the sums. */\
     static inline __attribute__((always_inline)) void fill_panel_##sfx(                          \
-        const int vectors, ptrdiff_t k, ptrdiff_t columns, const real *B, ptrdiff_t b_step,      \
-        ptrdiff_t b_column, real *panel)                                                         \
+        const int vectors, ptrdiff_t k, ptrdiff_t columns, const real *B, ptrdiff_t ldb,         \
+        real *panel)                                                                             \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real) };                \
         const ptrdiff_t width = vectors * L;                                                     \
         if (columns < width)                                                                     \
             memset(panel, 0, k * width * sizeof(real));                                          \
-        if (b_column != 1) {                                                                     \
-            for (ptrdiff_t j = 0; j < columns; ++j)                                              \
-                for (ptrdiff_t p = 0; p < k; ++p)                                                \
-                    panel[p * width + j] = B[j * b_column + p];                                  \
-            return;                                                                              \
-        }                                                                                        \
-        for (ptrdiff_t p = 0; p < k; ++p, B += b_step, panel += width) {                         \
+        for (ptrdiff_t p = 0; p < k; ++p, B += ldb, panel += width) {                            \
             if (columns == width) {                                                              \
                 UNROLL for (int v = 0; v < vectors; ++v)                                         \
                     *(vec *)(panel + v * L) = *(const vec *)(B + v * L);                         \
@@ -147,17 +128,17 @@ enum { SET, ADD, DESCEND };
      * closer: it lies in short pieces of rows, of which the processor foresees none. */         \
     static inline __attribute__((always_inline)) void sum_panel_##sfx(                           \
         const int vectors, ptrdiff_t m, ptrdiff_t columns, ptrdiff_t k, const real *A,           \
-        ptrdiff_t a_row, ptrdiff_t a_step, const real *B, ptrdiff_t b_step, ptrdiff_t b_column,  \
-        const real *next, int end, real rate, real l2, real *C, ptrdiff_t ldc)                   \
+        ptrdiff_t a_row, ptrdiff_t a_step, const real *B, ptrdiff_t ldb, const real *next, int end,\
+        real rate, real l2, real *C, ptrdiff_t ldc)                                              \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real), WIDTH = TILE_VECTORS * L };                       \
         const ptrdiff_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS;                                 \
         real panel[PANEL_DEPTH * WIDTH] __attribute__((aligned(64)));                            \
-        fill_panel_##sfx(vectors, k, columns, B, b_step, b_column, panel);                       \
+        fill_panel_##sfx(vectors, k, columns, B, ldb, panel);                                    \
         for (ptrdiff_t t = 0, p = 0; t < tiles; ++t) {                                           \
             for (; p * tiles < (t + 1) * k; ++p) {                                               \
                 UNROLL for (int v = 0; v <= TILE_VECTORS; ++v)                                   \
-                    __builtin_prefetch(next + p * b_step + v * L);                               \
+                    __builtin_prefetch(next + p * ldb + v * L);                                  \
             }                                                                                    \
             const ptrdiff_t i = t * TILE_ROWS;                                                   \
             sum_tile_##sfx(vectors, m - i < TILE_ROWS ? m - i : TILE_ROWS, columns, k,           \
@@ -166,49 +147,46 @@ enum { SET, ADD, DESCEND };
         }                                                                                        \
     }                                                                                            \
     static __attribute__((unused)) void multiply_##sfx(                                          \
-        int transpose_a, int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *A,  \
-        ptrdiff_t lda, const real *B, ptrdiff_t ldb, int end, real rate, real l2, real *C,       \
-        ptrdiff_t ldc)                                                                           \
+        int transpose_a, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *A, ptrdiff_t lda,    \
+        const real *B, ptrdiff_t ldb, int end, real rate, real l2, real *C, ptrdiff_t ldc)       \
     {                                                                                            \
         enum { L = sizeof(vec) / sizeof(real), WIDTH = TILE_VECTORS * L };                       \
         const ptrdiff_t a_row = transpose_a ? 1 : lda, a_step = transpose_a ? lda : 1;           \
-        const ptrdiff_t b_step = transpose_b ? 1 : ldb, b_column = transpose_b ? ldb : 1;        \
         ptrdiff_t p = 0;                                                                         \
         do { /* once where k is 0, for the zeros */                                              \
             const ptrdiff_t depth = k - p < PANEL_DEPTH ? k - p : PANEL_DEPTH;                   \
             const real *const a = A + p * a_step;                                                \
             for (ptrdiff_t j = 0; j < n; j += WIDTH) {                                           \
                 const ptrdiff_t columns = n - j < WIDTH ? n - j : WIDTH;                         \
-                const real *const b = B + p * b_step + j * b_column;                             \
-                const real *const next = j + WIDTH < n ? b + WIDTH * b_column                    \
-                                                       : B + (p + PANEL_DEPTH) * b_step;         \
+                const real *const b = B + p * ldb + j;                                           \
+                const real *const next = j + WIDTH < n ? b + WIDTH : B + (p + PANEL_DEPTH) * ldb;\
                 if (columns > 2 * L)                                                             \
-                    sum_panel_##sfx(3, m, columns, depth, a, a_row, a_step, b, b_step, b_column, next,\
-                                    end, rate, l2, C + j, ldc);                                  \
+                    sum_panel_##sfx(3, m, columns, depth, a, a_row, a_step, b, ldb, next, end, rate, l2,\
+                                    C + j, ldc);                                                 \
                 else if (columns > L)                                                            \
-                    sum_panel_##sfx(2, m, columns, depth, a, a_row, a_step, b, b_step, b_column, next,\
-                                    end, rate, l2, C + j, ldc);                                  \
+                    sum_panel_##sfx(2, m, columns, depth, a, a_row, a_step, b, ldb, next, end, rate, l2,\
+                                    C + j, ldc);                                                 \
                 else                                                                             \
-                    sum_panel_##sfx(1, m, columns, depth, a, a_row, a_step, b, b_step, b_column, next,\
-                                    end, rate, l2, C + j, ldc);                                  \
+                    sum_panel_##sfx(1, m, columns, depth, a, a_row, a_step, b, ldb, next, end, rate, l2,\
+                                    C + j, ldc);                                                 \
             }                                                                                    \
             p += PANEL_DEPTH;                                                                    \
             end = end == SET ? ADD : end;                                                        \
             l2 = 0;                                                                              \
         } while (p < k);                                                                         \
     }                                                                                            \
-    static inline void gemm_##sfx(int transpose_a, int transpose_b, ptrdiff_t m, ptrdiff_t n,    \
-                                  ptrdiff_t k, const real *A, ptrdiff_t lda, const real *B,      \
-                                  ptrdiff_t ldb, int add, real *C, ptrdiff_t ldc)                \
+    static inline void gemm_##sfx(int transpose_a, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,        \
+                                  const real *A, ptrdiff_t lda, const real *B, ptrdiff_t ldb,    \
+                                  int add, real *C, ptrdiff_t ldc)                               \
     {                                                                                            \
-        multiply_##sfx(transpose_a, transpose_b, m, n, k, A, lda, B, ldb, add ? ADD : SET, 0, 0, C, ldc);\
+        multiply_##sfx(transpose_a, m, n, k, A, lda, B, ldb, add ? ADD : SET, 0, 0, C, ldc);     \
     }                                                                                            \
     /* C <- C - rate (op(A) B + l2 C) */                                                         \
     static inline void descend_##sfx(int transpose_a, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k,     \
                                      const real *A, ptrdiff_t lda, const real *B, ptrdiff_t ldb, \
                                      real rate, real l2, real *C, ptrdiff_t ldc)                 \
     {                                                                                            \
-        multiply_##sfx(transpose_a, 0, m, n, k, A, lda, B, ldb, DESCEND, rate, l2, C, ldc);      \
+        multiply_##sfx(transpose_a, m, n, k, A, lda, B, ldb, DESCEND, rate, l2, C, ldc);         \
     }
 
 FASTGD_DEFINE_GEMM(double, vec_f64, short_f64, f64)

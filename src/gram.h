@@ -10,10 +10,11 @@
 
 enum { GRAM_VECTOR = sizeof(vec_f64) / sizeof(double), GRAM_PANEL = TILE_VECTORS * GRAM_VECTOR };
 
-/* Where this is faster than OpenBLAS on one thread, as measured; a vector must be as wide as a tile is high */
+/* Where this is faster than OpenBLAS on one thread, as measured: with AVX-512 always, with AVX2 where few columns
+ * make much of BLAS's copies. A vector must be as wide as a tile is high. */
 static inline int gram_pays(ptrdiff_t columns)
 {
-    return (int)GRAM_VECTOR == (int)TILE_ROWS && (columns <= 256 || wider_than_blas());
+    return (int)GRAM_VECTOR == (int)TILE_ROWS && (columns <= 256 || FASTGD_VECTOR_BYTES == 64);
 }
 
 /* b = (x - shift) root */

@@ -18,7 +18,7 @@ from simd cimport add_moments4, dot
 
 cdef enum:
     BLOCK_ROWS = 512
-    BLOCK_BYTES = 524288  # of a block of rows: what a second-level cache holds beside their products
+    BLOCK_BYTES = 524288  # of a block of rows for BLAS: what a second-level cache holds beside their products
     PANEL_ROWS = 128  # of a block in panels: few enough for the first-level cache, too many to write sums all the time
     FEW = 8  # as seldom as that, entries of a row are multiplied one by one, not by a matrix product
 

@@ -389,11 +389,11 @@ cdef sums(double[:, ::1] totals, int loss):
 
 def add_product(
     const floating[:, ::1] A, const floating[:, ::1] B, floating[:, ::1] C, bint transpose_a,
-    bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, bint add,
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, bint add,
 ):
-    """C[:m, :n] (+)= op(A)[:m, :k] op(B)[:k, :n], by our own kernel whatever the size."""
+    """C[:m, :n] (+)= op(A)[:m, :k] B[:k, :n], by our own kernel whatever the size."""
     with nogil:
-        own_product(transpose_a, transpose_b, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], add, &C[0, 0],
+        own_product(transpose_a, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], add, &C[0, 0],
                     C.shape[1])
 
 

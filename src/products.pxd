@@ -5,10 +5,10 @@ from scipy.linalg.cython_blas cimport dgemm, dsyrk, sgemm
 
 cdef extern from "gemm.h" nogil:
     bint gemm_pays(bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept
-    void gemm_f64(bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const double* A,
-                  Py_ssize_t lda, const double* B, Py_ssize_t ldb, bint add, double* C, Py_ssize_t ldc) noexcept
-    void gemm_f32(bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const float* A,
-                  Py_ssize_t lda, const float* B, Py_ssize_t ldb, bint add, float* C, Py_ssize_t ldc) noexcept
+    void gemm_f64(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const double* A, Py_ssize_t lda,
+                  const double* B, Py_ssize_t ldb, bint add, double* C, Py_ssize_t ldc) noexcept
+    void gemm_f32(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const float* A, Py_ssize_t lda,
+                  const float* B, Py_ssize_t ldb, bint add, float* C, Py_ssize_t ldc) noexcept
     void descend_f64(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const double* A, Py_ssize_t lda,
                      const double* B, Py_ssize_t ldb, double rate, double l2, double* C, Py_ssize_t ldc) noexcept
     void descend_f32(bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const float* A, Py_ssize_t lda,
@@ -47,14 +47,14 @@ cdef inline void blas_product(
 
 
 cdef inline void own_product(
-    bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* A, Py_ssize_t lda,
+    bint transpose_a, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* A, Py_ssize_t lda,
     const floating* B, Py_ssize_t ldb, bint add, floating* C, Py_ssize_t ldc,
 ) noexcept nogil:
-    """The same on this thread."""
+    """The same on this thread, B as it is."""
     if floating is double:
-        gemm_f64(transpose_a, transpose_b, m, n, k, A, lda, B, ldb, add, C, ldc)
+        gemm_f64(transpose_a, m, n, k, A, lda, B, ldb, add, C, ldc)
     else:
-        gemm_f32(transpose_a, transpose_b, m, n, k, A, lda, B, ldb, add, C, ldc)
+        gemm_f32(transpose_a, m, n, k, A, lda, B, ldb, add, C, ldc)
 
 
 cdef inline void product(
@@ -64,7 +64,7 @@ cdef inline void product(
 ) noexcept nogil:
     """The same by whichever is faster; the caller keeps BLAS on one thread."""
     if gemm_pays(transpose_b, m, n, k, sizeof(floating)):
-        own_product(transpose_a, transpose_b, m, n, k, A, lda, B, ldb, add, C, ldc)
+        own_product(transpose_a, m, n, k, A, lda, B, ldb, add, C, ldc)
     else:
         blas_product(transpose_a, transpose_b, m, n, k, A, lda, B, ldb, add, C, ldc)
 

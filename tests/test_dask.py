@@ -18,6 +18,7 @@ distributed = pytest.importorskip("distributed")
 pd = pytest.importorskip("pandas")
 
 from fastgd import _chunks  # noqa: E402
+from fastgd._schedules import CappedSteps  # noqa: E402
 from fastgd.dask import DaskGDClassifier, DaskGDRegressor  # noqa: E402
 
 UNEVEN = (70, 0, 1, 49, 30)
@@ -484,6 +485,21 @@ def test_epochs_over_sparse_chunks_are_those_of_memory(client, data, batch_size,
     expected = model.to_local().set_params(warm_start=False).fit(sparse.csr_matrix(X), data.binary)
     assert_same_model(model, expected, tol=1e-10)
     assert_allclose(model.learning_rate_, expected.learning_rate_)
+
+
+def test_automatic_steps_are_those_of_the_batches_that_a_chunk_has(client, data, monkeypatch):
+    """The lengths of sparse rows depend on how many share a batch: no more than the chunk has."""
+    batches, of_rows = [], CappedSteps.of_rows
+
+    def noted(problem, plan, *args):
+        batches.append((len(problem.X), plan.batch_size))
+        return of_rows(problem, plan, *args)
+
+    monkeypatch.setattr(CappedSteps, "of_rows", noted)
+    DaskGDClassifier(batch_size=60, max_iter=1, tol=None).fit(
+        sparse_chunks(with_zeros(data.X)), chunked(data.binary)
+    )
+    assert sorted(batches) == [(1, 1), (30, 30), (49, 49), (70, 60), (150, 60)]
 
 
 @pytest.mark.filterwarnings("ignore:max_iter:sklearn.exceptions.ConvergenceWarning")
