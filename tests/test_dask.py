@@ -516,7 +516,9 @@ def test_many_sparse_columns_stay_sparse(client, params):
     w = rng.normal(size=100_000)
     y = np.concatenate([(part @ w + 0.1 * rng.normal(size=part.shape[0]) > 0) for part in parts]).astype(int)
     X = da.concatenate([
-        da.from_delayed(client.scatter(part), part.shape, part.dtype, meta=sparse.csr_matrix((0, 0)))
+        da.from_delayed(
+            client.scatter(part, hash=False), part.shape, part.dtype, meta=sparse.csr_matrix((0, 0))
+        )
         for part in parts
     ])  # fmt: skip
     model = DaskGDClassifier(tol=1e-6, **params).fit(X, chunked(y, rows))
