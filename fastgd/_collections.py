@@ -31,7 +31,7 @@ def _dtype_of(X):
 
 
 def as_array(collection, name, dtype=None, *, accept_sparse=False):
-    """A Dask array of one chunk across its columns, whose chunks are ndarrays, or SciPy's sparse ones."""
+    """A Dask array of one chunk across its columns; chunks are ndarrays, or SciPy's sparse ones if accepted."""
     if not is_dask_collection(collection):
         raise TypeError(f"{name} must be a Dask array, DataFrame or Series, got {type(collection).__name__}.")
     if _is_frame(collection):
@@ -57,10 +57,9 @@ def futures_of_chunks(client, X, y, sample_weight):
     X = as_array(X, "X", dtype, accept_sparse=True)
     if X.ndim != 2:
         raise ValueError(f"Expected 2D array, got {X.ndim}D array instead: X has shape {X.shape}.")
-    y = _aligned("y", y, X)
     if issparse(X._meta):
         X = X.map_blocks(_sparse_rows, dtype=dtype, meta=X._meta)
-    arrays = [X, y]
+    arrays = [X, _aligned("y", y, X)]
     if sample_weight is not None:
         arrays.append(_aligned("sample_weight", sample_weight, X))
     arrays = client.persist(arrays)

@@ -44,11 +44,6 @@ class LinearProblem:
 
     rows_at_hand = True
 
-    @property
-    def sparse(self):
-        """Whether the rows are."""
-        return is_sparse(self.X)
-
     def __init__(self, X, Y, weight, loss, penalty, *, k, fit_intercept, n_threads):
         self.X, self.Y, self.weight = X, Y, weight
         self.loss, self.penalty = loss, penalty
@@ -59,6 +54,11 @@ class LinearProblem:
         self.coordinates = Coordinates()
         self._pass = linear.Pass(X, k)
         self._params = loss.array
+
+    @property
+    def sparse(self):
+        """Whether the rows are."""
+        return is_sparse(self.X)
 
     @cached_property
     def floor(self):

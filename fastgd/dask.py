@@ -93,7 +93,7 @@ class _DaskGD:
         self.n_features_in_ = facts[0]["shape"][1]
         facts = [fact for fact in facts if fact["shape"][0]]
         rows = Rows((sum(fact["shape"][0] for fact in facts), self.n_features_in_), dtype)
-        if any(fact["entries"] is not None for fact in facts):
+        if facts and facts[0]["entries"] is not None:
             rows.entries = sum(fact["entries"] for fact in facts)
         if not facts:
             raise ValueError(

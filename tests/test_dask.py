@@ -17,8 +17,12 @@ dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
 pd = pytest.importorskip("pandas")
 
+from dask.sizeof import sizeof  # noqa: E402
+
 from fastgd import _chunks  # noqa: E402
+from fastgd._distributed import Targets  # noqa: E402
 from fastgd._schedules import CappedSteps  # noqa: E402
+from fastgd._sparse import SparseRows  # noqa: E402
 from fastgd.dask import DaskGDClassifier, DaskGDRegressor  # noqa: E402
 
 UNEVEN = (70, 0, 1, 49, 30)
@@ -487,6 +491,14 @@ def test_epochs_over_sparse_chunks_are_those_of_memory(client, data, batch_size,
     assert_allclose(model.learning_rate_, expected.learning_rate_)
 
 
+def test_dask_is_told_how_much_memory_sparse_rows_and_targets_take(data):
+    rows = SparseRows.of(sparse.csr_array(with_zeros(data.X)))
+    parts = rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes
+    assert parts <= sizeof(rows) < parts + 200
+    targets = Targets(data.Y.T, data.s)
+    assert data.Y.nbytes + data.s.nbytes <= sizeof(targets) < data.Y.nbytes + data.s.nbytes + 200
+
+
 def test_automatic_steps_are_those_of_the_batches_that_a_chunk_has(client, data, monkeypatch):
     """The lengths of sparse rows depend on how many share a batch: no more than the chunk has."""
     batches, of_rows = [], CappedSteps.of_rows
@@ -504,8 +516,14 @@ def test_automatic_steps_are_those_of_the_batches_that_a_chunk_has(client, data,
 
 @pytest.mark.filterwarnings("ignore:max_iter:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("params", [{}, {"penalty": "l1", "max_iter": 20}, {"batch_size": 1, "max_iter": 3}])
-def test_many_sparse_columns_stay_sparse(client, params):
+def test_many_sparse_columns_stay_sparse(client, params, monkeypatch):
     """Dense they would take 2.6 GB."""
+
+    def densified(self, *args, **kwargs):
+        raise AssertionError("a sparse chunk was made dense")
+
+    for form in (sparse.csr_array, sparse.csr_matrix):
+        monkeypatch.setattr(form, "toarray", densified)
     rng, rows = np.random.default_rng(0), (1100, 900, 1200)
     parts = [
         sparse.csr_matrix(
