@@ -31,7 +31,7 @@ def _dtype_of(X):
 
 
 def as_array(collection, name, dtype=None, *, accept_sparse=False):
-    """A Dask array of one chunk across its columns; chunks are ndarrays, or SciPy's sparse ones if accepted."""
+    """A Dask array of one chunk across its columns; chunks are ndarrays or, if accepted, SciPy's sparse."""
     if not is_dask_collection(collection):
         raise TypeError(f"{name} must be a Dask array, DataFrame or Series, got {type(collection).__name__}.")
     if _is_frame(collection):

@@ -16,6 +16,9 @@ from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRe
 
 from fastgd import DivergenceError, GDClassifier, GDRegressor
 from fastgd._compiled import epochs, linear, moments
+from fastgd._linear import LinearProblem
+from fastgd._losses import regression_loss
+from fastgd._penalties import Penalty
 from fastgd._sparse import SparseRows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -419,6 +422,19 @@ def test_second_moments_are_those_of_dense_rows(density, dtype):
         scale = np.linspace(0, 2, 90)
         norms = (((D - shift) * scale) ** 2).sum(axis=1)
         assert_allclose(moments.row_norms(rows, shift, scale, 2), norms, rtol=1e-10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_lengths_of_rows_count_a_column_by_how_many_rows_of_a_batch_have_it(batch_size):
+    """Richtarik & Takac 2016: the others of a batch have it with its share of all rows."""
+    X = sp.random(40, 6, density=0.3, format="csr", random_state=0)
+    problem = LinearProblem(
+        SparseRows.of(X), np.zeros((1, 40)), None, regression_loss("squared_error"), Penalty(), k=1,
+        fit_intercept=True, n_threads=1,
+    )  # fmt: skip
+    D = X.toarray()
+    met = 1 + (batch_size - 1) * (D != 0).mean(axis=0)
+    assert_allclose(problem.row_norms(batch_size), D**2 @ met / batch_size)
 
 
 # ---- formats and edges -----------------------------------------------------------------------------
