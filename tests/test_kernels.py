@@ -9,6 +9,7 @@ from shared import assert_releases_the_gil, read_only
 from threadpoolctl import threadpool_limits
 
 from fastgd._compiled import linear, moments
+from fastgd._losses import classification_loss, regression_loss
 from fastgd.kernels import gradient_descent, loss_gradient
 
 ALL_LOSSES = sorted({*REGRESSION, *CLASSIFICATION})
@@ -78,6 +79,25 @@ def test_softmax_gradient_is_its_numpy_twin(k, loss, dtype):
     rows, slope = softmax_loss(loss, codes, X.astype(float) @ w)
     twin = np.average(rows, weights=s), X.T @ (slope * s[:, None]) / s.sum()
     assert_twins(loss_gradient(X, codes.astype(dtype), w, loss, s), twin, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", ALL_LOSSES)
+def test_curvatures_of_the_rows_are_second_derivatives(loss, weighted, dtype):
+    """0 on linear pieces; of the Brier score, which is not convex, Gauss and Newton's."""
+    X, y, w, s = make(loss=loss, dtype=dtype)
+    y, z = y.astype(float), X.astype(float) @ w
+    expected = np.zeros(len(X))
+    if loss == "brier_score":
+        expected = 4 * (expit(z) * expit(-z)) ** 2
+    elif LOSSES[loss].curvature:
+        expected = LOSSES[loss].curvature(y, z, 0.1, 0.5)
+    kind = regression_loss(loss, 0.1, 0.5) if loss in REGRESSION else classification_loss(loss, 2, 0.1)
+    curvature, theta = np.full((1, len(X)), np.nan, dtype), np.append(w, 0)[None].astype(float)
+    weight = s if weighted else None
+    linear.Pass(X, 1).run(X, y.astype(dtype)[None], weight, theta, kind.id, kind.array, 1, curvature)
+    assert_allclose(curvature[0], expected * (s if weighted else 1), rtol=TOLERANCE[dtype], atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
