@@ -30,12 +30,13 @@ from ._epochs import EpochState
 from ._learned import LEARNED, check_same_model, initial_theta, learned_attributes, predictor
 from ._linear import LinearProblem
 from ._monitor import Monitor
-from ._network import Architecture, NetworkProblem
+from ._network import Architecture, NetworkProblem, joined
 from ._optimizers import RULES
 from ._plan import make_plan
 from ._threads import effective_n_threads
 from ._validation import ValidationMixin
 
+FAIR_SAMPLE = 100  # rows that tell the scales of columns and targets
 ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
 SCHEDULES = ("auto", "constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
 
@@ -191,6 +192,8 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
     def _partial_fit(self, X, y, sample_weight, classes=None):
         began = perf_counter()
         first = not hasattr(self, "_training")
+        if self.early_stopping:
+            raise ValueError("early_stopping must be False with partial_fit: a chunk is met once.")
         X, y = self._validate_X_y(X, y, reset=first)
         classes = self._find_classes(y, classes if first else self._seen_classes(classes))
         loss, k = self._make_loss(classes, y)
@@ -245,7 +248,7 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
             return problem.coordinates.to_theta(start(problem, plan, rng))
         theta = np.zeros((problem.k, problem.d + 1))
         if plan.auto_rate and self.fit_intercept and problem.loss.log_link:
-            theta[:, -1] = problem.loss.baseline(problem.Y, problem.weight)
+            theta[:, -1] = problem.loss.baseline(problem.Y, problem.weight, streaming=True)
         return theta
 
     def _pass_over(self, problem, plan, training, flat):
@@ -280,12 +283,21 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         )
 
     def _set_coordinates(self, problem, plan, training):
-        """Those of a network come from the first chunk, and stay."""
-        if training.get("coordinates") is not None:
-            problem.set_coordinates(training["coordinates"])
+        """Those of a network come from the first chunks, until these have `FAIR_SAMPLE` rows, and stay.
+
+        Meanwhile columns and targets are seen anew with each chunk, by weights that are the same.
+        """
+        known, first = training.get("coordinates"), training.get("first_rows")
+        if known is not None and first is None:
+            problem.set_coordinates(known)
         elif plan.auto_rate or plan.preconditioner == "diag":
-            problem.standardise(streaming=True)
-            training["coordinates"] = problem.coordinates
+            rows = problem.rows if first is None else joined(first, problem.rows)
+            coordinates = problem.standardise(rows, streaming=True)
+            if known is not None:
+                training["theta"] = coordinates.to_theta(known.from_theta(training["theta"]))
+                training["state"].coordinates = coordinates
+            training["coordinates"] = coordinates
+            training["first_rows"] = rows if len(rows[0]) < FAIR_SAMPLE else None
 
     def _resumable(self, plan, theta):
         """State of the optimizer of the last fit, where it fits this one."""

@@ -81,6 +81,9 @@ class Chunks:
                     alive = self.client.nthreads()
                     if any(address and address not in alive for address, _ in groups):
                         break
+                except BaseException:  # which the client would keep, with its traceback and all rows there
+                    root.release()
+                    raise
 
     def _submit(self, task, parameters, arguments, groups):
         """Future of the sum, by a tree of tasks."""

@@ -102,16 +102,24 @@ def _minimise_in_row_space(problem, plan, monitor):
 
 
 def one_epoch(problem, plan, theta, state, rng):
-    """One epoch over a chunk of a stream; returns theta, the state, and the last step size."""
+    """One epoch over a chunk of a stream; returns the state, the last step size, and the mean loss met."""
     u = problem.coordinates.from_theta(theta).astype(problem.X.dtype)
     state = state.resumed(problem, plan, u) if state else EpochState.start(problem, plan, u)
-    with np.errstate(over="ignore", invalid="ignore"):
-        loss, step = problem.epoch(state, plan, rng)
+
     floor = float(np.sum(problem.floor))
-    bound = 1e6 * (problem.loss_of_nothing() - floor)
-    diverged = not np.isfinite(state.u).all()
-    if not diverged and not loss - floor <= bound:  # it may have recovered within the chunk
-        diverged = not float(np.sum(problem.objective(state.u.astype(np.float64)))) - floor <= bound
+
+    def excess(u):
+        return float(np.sum(problem.objective(u.astype(np.float64)))) - floor
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        start = 0.0 if state.scale else excess(state.u)
+        state.scale = max(state.scale, start, problem.loss_of_nothing())
+        loss, step = problem.epoch(state, plan, rng)
+        bound, diverged = 1e6 * state.scale, not np.isfinite(state.u).all()
+        if plan.auto_rate and not plan.hidden:  # bounded steps, whatever a first few rows have led to
+            bound = np.inf
+        if not diverged and not loss - floor <= bound:  # it may have recovered within the chunk
+            diverged = not excess(state.u) <= bound
     if diverged:
         raise _divergence(problem, plan, Result(u, learning_rate=step))
     return state, step, loss

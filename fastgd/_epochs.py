@@ -30,6 +30,9 @@ class EpochState:
         Whose slots these are.
     coordinates : Coordinates
         Those of u and mean.
+    scale : float
+        Of a stream, the largest loss above its floor that predicting zero had in a chunk, or the first chunk
+        to begin with: what a loss that explodes is measured by. A chunk by itself may be next to no loss.
     """
 
     u: np.ndarray
@@ -41,6 +44,7 @@ class EpochState:
     coordinates: object
     owed_total: np.ndarray = field(default_factory=lambda: np.zeros(1))
     mean_count: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    scale: float = 0.0
 
     @classmethod
     def start(cls, problem, plan, u):
@@ -65,6 +69,7 @@ class EpochState:
 
         averaged = plan.average and self.mean_count[0] > 0
         new = EpochState.start(problem, plan, moved(self.u) if averaged else u)
+        new.scale = self.scale
         if self.rule == plan.rule.name:
             new.t, new.slots = self.t, self.slots.astype(u.dtype)
         if new.owed.shape == self.owed.shape:
@@ -132,7 +137,7 @@ def mini_batch(problem, plan, state, result, monitor, *, tol):
     to_theta = problem.coordinates.to_theta
     start = float(np.sum(problem.objective(state.u.astype(np.float64)) - problem.floor))
     floor = float(np.sum(problem.floor))
-    scale = max(start, problem.loss_of_nothing() - floor)  # the descent may begin where another ended
+    scale = max(start, problem.loss_of_nothing())  # the descent may begin where another ended
     best, waited = np.inf, 0
     patience = plan.n_iter_no_change
     if plan.auto_rate and not plan.hidden:  # its steps may be tried sooner

@@ -318,13 +318,13 @@ class LinearProblem:
         return X @ theta[:, :-1].T + theta[:, -1]
 
     def loss_of_nothing(self):
-        """Mean loss of predicting zero, without reading X; at least 1e-3, for losses that start at zero."""
+        """Mean loss of predicting zero above its floor, without reading X; at least 1e-3: it may be none."""
         zero = LinearProblem(
             np.zeros((len(self.X), 1), self.X.dtype), self.Y, self.weight, self.loss, Penalty(), k=self.k,
             fit_intercept=False, n_threads=1,
         )  # fmt: skip
         weight = self.total_weight / len(self.X)
-        return max(float(np.sum(zero.objective(np.zeros((self.k, 2))))) * weight, 1e-3)
+        return max(float(np.sum(zero.objective(np.zeros((self.k, 2))) - self.floor)) * weight, 1e-3)
 
     # ---- epochs -----------------------------------------------------------------------------
 

@@ -87,8 +87,11 @@ class Loss:
             return 1.0
         return self.params[0] + self.params[1]
 
-    def baseline(self, Y, weight):
-        """The best constant prediction for each row of Y (k, m), where it is known in closed form."""
+    def baseline(self, Y, weight, streaming=False):
+        """The best constant prediction for each row of Y (k, m), where it is known in closed form.
+
+        Targets of zero have none on a log scale; in a stream they stand for half an event: more may follow.
+        """
         if self.target == "label":
             counts = np.bincount(Y[0].astype(np.intp), weights=weight)
             share = np.maximum(counts / counts.sum(), 1e-6)  # a class may have no weight
@@ -96,7 +99,7 @@ class Loss:
         mean = Y.mean(axis=1) if weight is None else np.average(Y, axis=1, weights=weight)
         mean = mean.astype(np.float64)
         if self.log_link:
-            return np.log(np.maximum(mean, np.finfo(float).tiny))
+            return np.log(np.where(mean > 0, mean, 0.5 / Y.shape[1] if streaming else np.finfo(float).tiny))
         if self.kernel in ("log_loss", "brier_score"):
             rate = np.clip((1 + mean) / 2, 1e-12, 1 - 1e-12)
             return np.log(rate / (1 - rate))

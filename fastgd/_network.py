@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array, vstack
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
 from ._compiled import network
-from ._coordinates import column_ranges
+from ._coordinates import column_means_and_variances, column_ranges
 from ._epochs import shuffled_epoch
 from ._linear import LinearProblem
 from ._sparse import SparseRows, is_sparse
@@ -174,6 +175,16 @@ class Coordinates:
         return u
 
 
+def joined(a, b):
+    """X, Y and weights of two chunks as those of one, sparse where either is."""
+    if is_sparse(a[0]) or is_sparse(b[0]):
+        X = SparseRows.of(vstack([csr_array(X.matrix if is_sparse(X) else X) for X in (a[0], b[0])]))
+    else:
+        X = np.concatenate([a[0], b[0]])
+    weights = [np.ones(len(X), X.dtype) if weight is None else weight for X, _, weight in (a, b)]
+    return X, np.concatenate([a[1], b[1]], axis=1), np.concatenate(weights)
+
+
 class NetworkProblem:
     """Mean loss of a network's predictor + alpha R(its weights).
 
@@ -266,7 +277,7 @@ class NetworkProblem:
         return self.architecture.predict(X, theta.astype(self.X.dtype), self.n_threads)
 
     def loss_of_nothing(self):
-        """Mean loss of predicting zero, at least 1e-3."""
+        """Mean loss of predicting zero above its floor, at least 1e-3."""
         return LinearProblem.loss_of_nothing(self)
 
     epoch = shuffled_epoch
@@ -279,17 +290,25 @@ class NetworkProblem:
         whole = self.architecture.batch_norm and self.batch_size * self._layers.n_parameters > BLAS_WORK
         return blas_threads(self.n_threads if whole else 1)
 
-    def standardise(self, *, streaming=False):
+    @property
+    def rows(self):
+        """X, Y and weights."""
+        return self.X, self.Y, self.weight
+
+    def standardise(self, rows=None, *, streaming=False):
         """See every column within reach of the first layer's activation, and targets of size one.
 
         No entry comes to lie further from zero than 10: a rare one-hot column is not blown up by its
         small variance. Columns of one kind (pixels, counts) keep their proportions up to a factor of 10,
         and their zero, as those of sparse rows all do. A constant column is left out, unless more rows are
         to come (`streaming`).
+
+        rows : X, Y and weights to tell it from; None is the problem's own
         """
-        mean, variance = LinearProblem.means_and_variances(self)
-        least, most = column_ranges(self.X, self.weight)
-        if is_sparse(self.X):
+        X, Y, weight = rows or self.rows
+        mean, variance = column_means_and_variances(X, weight, self.n_threads)
+        least, most = column_ranges(X, weight)
+        if is_sparse(X):
             mean, variance = np.zeros_like(mean), np.where(variance > 0, variance + mean**2, 0.0)
         reach = np.maximum(most - mean, mean - least)
         spread = np.maximum(np.sqrt(variance), reach / 10)
@@ -305,12 +324,13 @@ class NetworkProblem:
         out_shift, out_scale = np.zeros(self.k), np.ones(self.k)
         if self.loss.target == "value":
             if self.architecture.biases:
-                out_shift = np.asarray(self.loss.baseline(self.Y, self.weight), dtype=np.float64)
+                out_shift = np.float64(self.loss.baseline(Y, weight, streaming))
             if not self.loss.log_link:
-                deviation = np.abs(self.Y.astype(np.float64) - out_shift[:, None])
-                out_scale = np.sqrt(np.average(deviation**2, axis=1, weights=self.weight))
+                deviation = np.abs(Y.astype(np.float64) - out_shift[:, None])
+                out_scale = np.sqrt(np.average(deviation**2, axis=1, weights=weight))
                 out_scale[out_scale == 0] = 1.0
         self.set_coordinates(Coordinates(self.architecture, shift, scale, out_shift, out_scale))
+        return self.coordinates
 
     def set_unit(self, curvature):
         """Measure the objective so that a step knows neither the size of y nor the curvature of the loss."""

@@ -1,8 +1,10 @@
 """Dask estimators: the coefficients are those of the same rows in memory, wherever the rows are."""
 
+import gc
 import os
 import pickle
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -602,6 +604,19 @@ def spoiled(values, position, value):
     values = np.array(values)
     values[position] = value
     return chunked(values)
+
+
+def test_a_fit_that_is_refused_leaves_nothing_on_the_workers(client, data):
+    X, y = da.from_array(data.X + 0.5, chunks=30).persist(), spoiled(data.y, 149, np.nan)
+    distributed.wait(X)
+    before = set(client.futures)
+    with pytest.raises(ValueError, match="Chunk 4.*NaN"):
+        DaskGDRegressor().fit(X + 1, y)
+    gc.collect()
+    end = time.monotonic() + 5  # it is said to the client's thread
+    while set(client.futures) != before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert set(client.futures) == before
 
 
 def test_data_that_cannot_be_learned_from_is_refused_and_nothing_changes(client, data):

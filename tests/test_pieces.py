@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 from shared import SOLVERS, assert_same_weights, weights_of
 from sklearn.base import clone
 
-from fastgd import GDClassifier, GDRegressor
+from fastgd import DivergenceError, GDClassifier, GDRegressor
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/self/status")
 TARGETS = {"y": GDRegressor, "Y": GDRegressor, "binary": GDClassifier, "three": GDClassifier}
@@ -105,6 +106,67 @@ def test_single_rows_are_chunks(data, target):
     for X, y, _ in chunks(data, target, [1] * 150):
         rows.partial_fit(X, y, **announced(data, target))
     assert_same_weights(rows, model.fit(data.X, getattr(data, target)))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "poisson", "gamma"])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"learning_rate": 0.01}, {"solver": "adam", "learning_rate": 0.01}, {"hidden_layer_sizes": 4}],
+    ids=["auto", "rate", "adam", "network"],
+)
+def test_a_chunk_that_is_next_to_no_loss_is_no_divergence(loss, params):
+    """Half deviances are none where y = 1, squared errors where y = 0, and nothing is predicted."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(300, 3))
+    y = rng.poisson(np.exp(X @ [0.3, -0.3, 0.2])) + float(loss == "gamma")
+    model = GDRegressor(loss, random_state=0, **params)
+    for row in range(len(X)):
+        model.partial_fit(X[row : row + 1], y[row : row + 1])
+    fitted = GDRegressor(loss, random_state=0, max_iter=200, tol=None, **params)
+    fitted.fit(X, y + 200 * (loss in ("squared_error", "huber")))
+    fitted.partial_fit(X[:1], [float(loss == "gamma")])
+
+
+def test_a_stream_that_explodes_is_told_from_one_that_jumps(data):
+    model = GDRegressor(learning_rate=0.1, batch_size=5).partial_fit(data.X, data.y)
+    model.partial_fit(data.X, 1e9 * data.y)
+    with pytest.raises(DivergenceError, match="learning rate 10"):
+        for _ in range(20):
+            model.set_params(learning_rate=10.0).partial_fit(data.X, data.y)
+
+
+@pytest.mark.parametrize("hidden", [(), (8,)], ids=["linear", "network"])
+def test_counts_of_zero_may_come_first(hidden):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 1))
+    y = rng.poisson(np.exp(X[:, 0] / 2))
+    model = GDRegressor("poisson", hidden_layer_sizes=hidden, random_state=0).partial_fit([[0.5]], [0])
+    for _ in range(20):
+        model.partial_fit(X, y)
+    assert_allclose(model.predict(X).mean(), y.mean(), rtol=0.05)
+
+
+@pytest.mark.parametrize("n", [1, 2, 20])
+@pytest.mark.parametrize("form", [np.asarray, csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("average", [False, True])
+def test_a_networks_first_chunks_may_be_short(n, form, average):
+    """Scales of columns and targets are those of the first hundred rows, not of the first chunk."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 4)) * [1e-2, 1, 10, 1e3]
+    X[rng.random(X.shape) < 0.3] = 0
+    y = 5e4 + 1e4 * X @ [1e2, -1, 0.1, 1e-3]
+    scores = []
+    for short in ([], [slice(n), slice(n, 2 * n)]):
+        model = GDRegressor(hidden_layer_sizes=8, random_state=0, average=average)
+        for chunk in [*short, *20 * [slice(i, i + 100) for i in range(0, 1000, 100)]]:
+            model.partial_fit(form(X[chunk]), y[chunk])
+        scores.append(model.score(X, y))
+    assert min(scores) > 0.8 and scores[1] > scores[0] - 0.05, scores
+
+
+def test_early_stopping_is_not_for_a_stream(data):
+    with pytest.raises(ValueError, match="early_stopping"):
+        GDRegressor(early_stopping=True).partial_fit(data.X, data.y)
 
 
 def test_classes_are_announced_before_they_are_met(data):
