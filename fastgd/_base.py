@@ -192,8 +192,6 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
     def _partial_fit(self, X, y, sample_weight, classes=None):
         began = perf_counter()
         first = not hasattr(self, "_training")
-        if self.early_stopping:
-            raise ValueError("early_stopping must be False with partial_fit: a chunk is met once.")
         X, y = self._validate_X_y(X, y, reset=first)
         classes = self._find_classes(y, classes if first else self._seen_classes(classes))
         loss, k = self._make_loss(classes, y)

@@ -18,6 +18,7 @@ from ._epochs import EpochState, alone, mini_batch
 from ._exceptions import DivergenceError
 from ._linear import LinearProblem
 from ._metrics import GRAM_LIMIT, Diagonal, Gram
+from ._monitor import Silent
 from ._network import RATES
 from ._optimizers import ACCELERATED_LIMIT
 from ._proximal_newton import proximal_newton
@@ -210,7 +211,8 @@ def _full_batch(problem, plan, state, result, monitor):
     """Returns the state of the update rule, None where the descent has none to keep."""
     if plan.auto_rate and plan.solver in ("gd", "nesterov"):
         if np.isfinite(problem.loss.slope):
-            _smoothing(problem, plan, result, monitor)
+            by_output = problem.k > 1 and problem.loss.target == "value"
+            (_smoothing_of_outputs if by_output else _smoothing)(problem, plan, result, monitor)
             result.learning_rate = 1.0
         else:
             result.learning_rate = _smooth(problem, plan, result, monitor, plan.tol)
@@ -266,18 +268,37 @@ def _smooth(problem, plan, result, monitor, tol):
     return 1.0 / metric.lipschitz
 
 
-def _smoothing(problem, plan, result, monitor):
-    """Kinked losses; each output has a scale, and so a descent, of its own."""
-    if problem.k > 1 and problem.loss.target == "value":
-        u = np.array(result.u)
-        for c in range(problem.k):
-            part = Result(u[c : c + 1])
-            _smoothing(problem.output(c), plan, part, monitor)
-            u[c], result.reason = part.u[0], part.reason
-            if part.reason in ("callback", "interrupted", "early_stopping"):
+def _smoothing_of_outputs(problem, plan, result, monitor):
+    """Each output has a scale, and so a descent, of its own; the monitor sees them side by side."""
+    parts = [Result(u[None]) for u in result.u]
+    paths = [Silent(max_iter=monitor.max_iter, keep_path=not monitor.quiet) for _ in parts]
+
+    def theta_at(t):
+        theta = np.array(problem.coordinates.to_theta(result.u))
+        for c, path in enumerate(paths):
+            theta[c] = path.path[min(t, path.n_iter - 1)] if path.path else theta[c]
+        return theta
+
+    try:
+        for c, (part, path) in enumerate(zip(parts, paths, strict=True)):
+            _smoothing(problem.output(c), plan, part, path)
+    finally:  # Ctrl-C keeps what there is
+        result.u = np.concatenate([part.u for part in parts])
+        result.reason = max((part.reason for part in parts), key=("converged", "max_iter").index)
+        for t in range(max(path.n_iter for path in paths)):
+            monitor.proceed()
+            objective = sum(path.curve[min(t, path.n_iter - 1)] for path in paths if path.curve)
+            reason = monitor.report(objective, lambda t=t: theta_at(t))
+            if reason:
+                result.u, result.reason = problem.coordinates.from_theta(theta_at(t)), reason
                 break
-        result.u = u
-        return
+
+
+def _smoothing(problem, plan, result, monitor):
+    """Kinked losses, and Huber's."""
+
+    def objective(theta):
+        return problem.objective(problem.coordinates.from_theta(theta)).sum()
 
     sample = RowSample.of(problem) if plan.preconditioner == "gram" else None
 
@@ -292,6 +313,7 @@ def _smoothing(problem, plan, result, monitor):
         return solve
 
     width = 4 * _size_of_target(problem)  # nearly quadratic to begin with
+    monitor.objective = objective
     smoothing(problem, make_solver, width, result, monitor, tol=plan.tol)
 
 

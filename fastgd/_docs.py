@@ -59,6 +59,7 @@ default="auto"
         Patience of mini-batches, and of early stopping.
     early_stopping : bool, default=False
         Stop when the validation score no longer rises by `tol`, and keep the weights of the best one.
+        ``partial_fit``, which meets a chunk once, takes no notice.
     validation_fraction : float, default=0.1
         Share of the training rows held out for early stopping where `fit` gets no ``X_val``.
     epsilon : float, default=0.1

@@ -27,6 +27,8 @@ class Monitor:
     ----------
     to_theta : callable
         From the parameters that a solver reports to those of the estimator.
+    objective : callable theta -> float, or None
+        Of the parameters that a solver reports, where it descends on another objective that stands for it.
     curve : list of float
         Objective of every report.
     scores : list of float
@@ -40,7 +42,7 @@ class Monitor:
     ):  # fmt: skip
         self.max_iter, self.verbose = max_iter, verbose
         self.score, self.keep_best, self.patience, self.tol = score, keep_best, patience, tol
-        self.callback, self.to_theta = callback, lambda theta: theta
+        self.callback, self.to_theta, self.objective = callback, lambda theta: theta, None
         self.curve, self.scores = [], []
         self.best_theta, self.best_score, self.waited = None, -np.inf, 0
 
@@ -49,7 +51,7 @@ class Monitor:
 
         theta : callable returning the parameters (k, d + 1), evaluated only where needed
         """
-        self.curve.append(float(objective))
+        objective = self._record(objective, theta)
         reason = None
         if self.score is not None:
             reason = self._validate(self.to_theta(theta()))
@@ -59,6 +61,11 @@ class Monitor:
         if self.callback is not None and self.callback.end(lambda: self.to_theta(theta())):
             return "callback"
         return reason
+
+    def _record(self, objective, theta):
+        objective = float(objective if self.objective is None else self.objective(theta()))
+        self.curve.append(objective)
+        return objective
 
     def _validate(self, theta):
         score = self.score(theta)
@@ -94,8 +101,20 @@ class Monitor:
 
 
 class Silent(Monitor):
-    """Monitor of a descent within a descent: it counts, and keeps quiet."""
+    """Monitor of a descent within a descent: it counts, and keeps quiet.
+
+    Attributes
+    ----------
+    path : list of ndarray, or None
+        Parameters of every report, where they are kept.
+    """
+
+    def __init__(self, *, max_iter, keep_path=False):
+        super().__init__(max_iter=max_iter)
+        self.path = [] if keep_path else None
 
     def report(self, objective, theta):
-        self.curve.append(float(objective))
+        self._record(objective, theta)
+        if self.path is not None:
+            self.path.append(np.array(theta()))
         return None

@@ -318,6 +318,74 @@ def test_default_regressor_reaches_the_optimum(columns, loss):
     assert_optimal(model, X, y, best_of(model, X, y))
 
 
+@pytest.mark.parametrize("noise", ["exponential", "uniform", "standard_t", "vertex"])
+@pytest.mark.parametrize(
+    "loss, params",
+    [
+        ("absolute_error", {}),
+        ("quantile", {"quantile": 0.5}),
+        ("quantile", {"quantile": 0.2}),
+        ("epsilon_insensitive", {"epsilon": 1e-3}),
+    ],
+    ids=["absolute", "median", "quantile", "epsilon"],
+)
+def test_kinked_losses_without_outliers_are_not_left_at_least_squares(loss, params, noise):
+    """Where all residuals are within the first corners, a sharper one changes nothing."""
+    for seed, (m, d) in enumerate([(150, 3), (400, 20), (40, 30), (9, 1)]):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(m, d))
+        y = X @ rng.normal(size=d)
+        if noise == "vertex":
+            y[: m // 10] += 1
+        else:
+            y += getattr(rng, noise)(*[3] * (noise == "standard_t"), size=m)
+        best = smallest_objective(loss, X, y, **params)
+        for penalty in ({"penalty": None}, {"alpha": 1e-10}):
+            model = GDRegressor(loss, max_iter=20_000, **penalty, **params).fit(X, y)
+            assert objective(model, X, y) <= best * (1 + 1e-4) + 1e-8, (m, d, penalty)
+
+
+@pytest.mark.parametrize("loss", ["huber", "absolute_error", "quantile", "epsilon_insensitive"])
+@pytest.mark.parametrize("d", [4, 250])  # 250: in the space of the rows
+def test_outputs_of_kinked_losses_are_those_of_each_by_itself(loss, d):
+    """With a budget of their own; iteration t is the t-th of all, whoever watches."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, d))
+    Y = X[:, :4] @ rng.normal(size=(4, 4)) * [1e-3, 1, 1e3, 1e8] + rng.standard_t(2, size=(60, 4))
+    for params in ({}, {"tol": None, "max_iter": 30}, {"preconditioner": "diag", "max_iter": 100}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            each = [GDRegressor(loss, **params).fit(X, y) for y in Y.T]
+            model = GDRegressor(loss, **params).fit(X, Y)
+            watched = GDRegressor(loss, **params).fit(X, Y, X_val=X, y_val=Y)
+        longest = max(one.n_iter_ for one in each)
+        curve = sum(np.pad(one.loss_curve_, (0, longest - one.n_iter_), mode="edge") for one in each)
+        size = [np.abs(one.coef_).max() for one in each]
+        assert_allclose(model.coef_.T / size, np.transpose([one.coef_ for one in each]) / size, atol=1e-3)
+        assert abs(model.n_iter_ - longest) <= 3
+        assert_allclose(model.loss_curve_[:9], curve[:9], rtol=1e-6)
+        assert_allclose(model.loss_curve_[-1], curve[-1], rtol=1e-5)
+        assert_array_equal(watched.coef_, model.coef_)
+        assert_array_equal(watched.loss_curve_, model.loss_curve_)
+        assert_allclose(watched.validation_scores_[-1], model.score(X, Y))
+    stopped = GDRegressor(loss, early_stopping=True).fit(X, Y, X_val=X[:9], y_val=Y[:9])
+    assert_allclose(stopped.score(X[:9], Y[:9]), max(stopped.validation_scores_))
+
+
+@pytest.mark.parametrize("model", [
+    GDRegressor("huber"), GDRegressor("absolute_error"), GDRegressor("huber", preconditioner="diag"),
+    GDRegressor("quantile", penalty="l1", alpha=0.01), GDClassifier("hinge"),
+])  # fmt: skip
+def test_the_loss_curve_is_the_objective_of_a_loss_that_is_smoothed(data, model):
+    y = data.y if isinstance(model, GDRegressor) else data.three
+    for n in (1, 2, 5, 10, 1000):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.set_params(max_iter=n).fit(data.X, y, sample_weight=data.s if n == 5 else None)
+        expected = objective(model, data.X, y, data.s if n == 5 else None)
+        assert_allclose(model.loss_curve_[-1], expected, rtol=1e-3 if n < 1000 else 1e-6)
+
+
 @hard_data
 @pytest.mark.parametrize("loss", ["log_loss", "hinge", "squared_hinge", "modified_huber"])
 def test_default_classifier_reaches_the_optimum(columns, loss):

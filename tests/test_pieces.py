@@ -164,11 +164,6 @@ def test_a_networks_first_chunks_may_be_short(n, form, average):
     assert min(scores) > 0.8 and scores[1] > scores[0] - 0.05, scores
 
 
-def test_early_stopping_is_not_for_a_stream(data):
-    with pytest.raises(ValueError, match="early_stopping"):
-        GDRegressor(early_stopping=True).partial_fit(data.X, data.y)
-
-
 def test_classes_are_announced_before_they_are_met(data):
     model = GDClassifier(batch_size=5, random_state=0)
     model.partial_fit(data.X[:1], data.three[:1], classes=[2, 0, 1])
