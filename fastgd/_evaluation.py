@@ -152,6 +152,7 @@ class Evaluation:
         """Scores of candidates of a fold that were trained together."""
         kept = [pair for pair in pairs if pair[1].error is None]
         scores = self._scores_at_once(split, kept) if kept else None
+        alone = []
         for job, trained in pairs:
             i = job.candidate.number
             if trained.error is not None:
@@ -159,12 +160,18 @@ class Evaluation:
                 text = "".join(format_exception(trained.error))
                 self._write(i, split, text, self.scoring.failed(), trained.seconds, 0.0)
                 continue
-            each, seconds = scores.pop(0) if scores else self._score_by_scorers(split, job, trained)
+            try:
+                each, seconds = scores.pop(0) if scores else self._score_by_scorers(split, job, trained)
+            except Exception:  # a scorer may look for what only a fit by itself learns
+                alone.append(i)
+                continue
             self._write(i, split, None, each, trained.seconds, seconds, trained.n_iter, trained.objective)
             if trained.unfinished:
                 self.unfinished.append(i)
         pairs[0][0].fold.close()
         split.close()
+        if alone:
+            self._evaluate_alone(split, alone)
 
     def _scores_at_once(self, split, kept):
         """[(scores, seconds)] of the default scorers, None for others."""
@@ -183,7 +190,8 @@ class Evaluation:
         start = perf_counter()
         plain = self.scoring.plain
         final = job.fitted(trained)
-        scores = self.scoring.one(split.scored_as(final, plain), split.rows(plain, self.scoring.parts))
+        rows = split.rows(plain, self.scoring.parts)
+        scores = self.scoring.one(split.scored_as(final, plain), rows, strict=not plain)
         return scores, perf_counter() - start
 
     def _evaluate_alone(self, split, numbers):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
+from sklearn.metrics._scorer import _BaseScorer, _MultimetricScorer, _PassthroughScorer
 from sklearn.model_selection._validation import _score
 
 from ._threads import blas_threads
@@ -63,17 +63,22 @@ class Scoring:
         score = dict.fromkeys(names, self.error_score) if names else self.error_score
         return {f"{part}_scores": score for part in self.parts}
 
-    def one(self, model, rows):
+    def one(self, model, rows, strict=False):
         """Scores of a fitted model.
 
         Parameters
         ----------
         rows : dict of "test" and "train" to (X, y, params of the scorers)
+        strict : bool
+            Whether to raise what scorers raise, whatever `error_score` is.
         """
-        scores = {}
+        scorers, error_score, scores = self.scorers, self.error_score, {}
+        if strict:
+            names = getattr(scorers, "_scorers", None)
+            scorers, error_score = _MultimetricScorer(scorers=names) if names else scorers, "raise"
         for part in self.parts:
             X, y, params = rows[part]
-            scores[f"{part}_scores"] = _score(model, X, y, self.scorers, params, self.error_score)
+            scores[f"{part}_scores"] = _score(model, X, y, scorers, params, error_score)
         return scores
 
     def together(self, estimator, thetas, classes, rows, loss):

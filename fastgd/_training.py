@@ -74,13 +74,15 @@ class Job:
         return repr(getattr(estimator, "class_weight", None)), estimator.fit_intercept, estimator.n_jobs
 
     def fitted(self, trained):
-        """The estimator with what training has found, as far as scorers look at it."""
-        estimator, table = self.candidate.estimator, self.fold.table
+        """The estimator with what training has found, as far as most scorers look at it."""
+        estimator, table, plan = self.candidate.estimator, self.fold.table, self.plan
         dtype, theta = table.X.dtype, trained.theta
         coef, intercept = theta[:, :-1].astype(dtype), theta[:, -1].astype(dtype)
         learned = {"coef_": coef[0] if estimator._flat_output(table.y) else coef, "intercept_": intercept}
         learned |= estimator._classes_attribute(table.classes) | table.seen
-        return with_attributes(estimator, learned | {"n_iter_": trained.n_iter})
+        learned |= {"solver_": plan.solver, "batch_size_": plan.batch_size}
+        learned |= {"preconditioner_": plan.preconditioner, "n_iter_": trained.n_iter}
+        return with_attributes(estimator, learned)
 
     @property
     def textbook(self):

@@ -514,7 +514,7 @@ def test_a_constant_target_in_the_test_rows(no_fallback, data):
     same(GDRegressor(solver="gd"), {"learning_rate": [0.03, 0.3]}, data.X, y, cv=KFold(3))
 
 
-def test_a_scorer_that_fails(no_fallback, data):
+def test_a_scorer_that_fails(data):
     def scorer(estimator, X, y):
         raise RuntimeError("no score")
 
@@ -529,11 +529,55 @@ def test_a_scorer_that_fails(no_fallback, data):
                 scoring=scoring,
                 refit=refit,
             )
-    search = GDGridSearchCV(
-        GDRegressor(solver="gd"), {"learning_rate": [0.1, 0.3]}, scoring=scorer, error_score="raise"
-    )
-    with pytest.raises(RuntimeError, match="no score"):
-        search.fit(data.X, data.y)
+        search = GDGridSearchCV(
+            GDRegressor(solver="gd"), {"learning_rate": [0.1, 0.3]}, scoring=scoring, refit=refit,
+            error_score="raise",
+        )  # fmt: skip
+        with pytest.raises(RuntimeError, match="no score"):
+            search.fit(data.X, data.y)
+
+
+def final(estimator):
+    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
+
+
+def with_updates(estimator, X, y):
+    return estimator.score(X, y) - 1e-6 * final(estimator).t_
+
+
+def with_loss(estimator, X, y):
+    return estimator.score(X, y) - final(estimator).loss_curve_[-1]
+
+
+def of_long_descents(estimator, X, y):
+    return with_loss(estimator, X, y) if final(estimator).n_iter_ > 15 else estimator.score(X, y)
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [with_updates, with_loss, of_long_descents, {"plain": "neg_mean_squared_error", "own": with_updates}],
+    ids=["t_", "loss_curve_", "some", "several"],
+)
+@pytest.mark.parametrize("params", [{}, {"batch_size": 30, "random_state": 0}], ids=["full", "mini-batch"])
+@pytest.mark.parametrize("Ours", [GDRegressor, GDClassifier])
+def test_a_scorer_that_reads_what_only_a_fit_by_itself_learns(data, Ours, params, scoring):
+    y = data.binary == data.binary[0] if Ours is GDClassifier else data.y
+    model, search = Ours(solver="gd", **params), {"scoring": scoring, "error_score": "raise"}
+    search["refit"] = "own" if isinstance(scoring, dict) else True
+    grid = {"learning_rate": RATES, "max_iter": [10, 20]}
+    same(model, grid, data.X, y.astype(float), **search)
+    grid = {f"gd__{name}": values for name, values in grid.items()}
+    same(Pipeline([("scale", StandardScaler()), ("gd", model)]), grid, data.X, y.astype(float), **search)
+
+
+def test_a_scorer_that_reads_what_auto_chose(no_fallback, data):
+    def scorer(estimator, X, y):
+        chosen = estimator.solver_, estimator.batch_size_, estimator.preconditioner_
+        return float(sum(map(ord, str(chosen))))
+
+    grid = {"solver": ["auto", "momentum"], "learning_rate": ["auto", 0.1]}
+    same(GDRegressor(), grid, data.X, data.y, scoring=scorer)
+    same(GDClassifier(), grid, data.X, data.three, scoring=scorer)
 
 
 def test_best_estimator_is_a_fit_of_its_own(data):
