@@ -151,8 +151,7 @@ class Evaluation:
     def _score(self, split, pairs):
         """Scores of candidates of a fold that were trained together."""
         kept = [pair for pair in pairs if pair[1].error is None]
-        scores = self._scores_at_once(split, kept) if kept else None
-        alone = []
+        scores, alone = self._scores_at_once(split, kept), []
         for job, trained in pairs:
             i = job.candidate.number
             if trained.error is not None:
@@ -161,7 +160,7 @@ class Evaluation:
                 self._write(i, split, text, self.scoring.failed(), trained.seconds, 0.0)
                 continue
             try:
-                each, seconds = scores.pop(0) if scores else self._score_by_scorers(split, job, trained)
+                each, seconds = scores.pop(0) or self._score_by_scorers(split, job, trained)
             except Exception:  # a scorer may look for what only a fit by itself learns
                 alone.append(i)
                 continue
@@ -174,17 +173,19 @@ class Evaluation:
             self._evaluate_alone(split, alone)
 
     def _scores_at_once(self, split, kept):
-        """[(scores, seconds)] of the default scorers, None for others."""
+        """[(scores, seconds)] of the default scorers; None where a scorer has to look at the model."""
+        unknown = [None] * len(kept)
+        if not kept or any(set(params) - {"sample_weight"} for params in split.score_params):
+            return unknown
         (job, _), *_ = kept
         fold = job.fold
-        if any(set(params) - {"sample_weight"} for params in split.score_params):
-            return None
         rows = {
             "test": Rows(fold.X_test, fold.y_test, split.score_params[0].get("sample_weight"), fold.held_out),
             "train": Rows(lambda: fold.X_train, fold.y_train, split.score_params[1].get("sample_weight")),
         }
         thetas = np.stack([trained.theta for _, trained in kept])
-        return self.scoring.together(job.candidate.estimator, thetas, fold.table.classes, rows, job.loss)
+        estimator, classes = job.candidate.estimator, fold.table.classes
+        return self.scoring.together(estimator, thetas, classes, rows, job.loss) or unknown
 
     def _score_by_scorers(self, split, job, trained):
         start = perf_counter()

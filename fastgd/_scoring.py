@@ -93,7 +93,7 @@ class Scoring:
 
         Returns
         -------
-        scores : list of (scores, seconds)
+        scores : list of (scores, seconds), or None of a candidate whose score is not finite
         """
         metric = "accuracy" if is_classifier(estimator) else "r2"
         if self.scoring not in (None, metric):
@@ -110,7 +110,10 @@ class Scoring:
         columns = [[float(s) for s in scores[part]] for part in self.parts]
         names = [f"{part}_scores" for part in self.parts]
         seconds = (perf_counter() - start) / len(thetas)
-        return [(dict(zip(names, row, strict=True)), seconds) for row in zip(*columns, strict=True)]
+        return [
+            (dict(zip(names, row, strict=True)), seconds) if np.isfinite(row).all() else None
+            for row in zip(*columns, strict=True)
+        ]
 
 
 def _predictors(X, thetas):
@@ -169,15 +172,15 @@ def _squares(residual, weight):
 
 
 def _accuracy(rows, thetas, classes):
-    """`sklearn.metrics.accuracy_score` of every model, (n,)."""
+    """`sklearn.metrics.accuracy_score` of every model; None where there is no weight."""
     y = rows.y
-    weight = np.ones(len(y)) if rows.weight is None else np.asarray(rows.weight, dtype=np.float64)
-    if not np.sum(weight) > 0:
+    if rows.weight is not None and not np.sum(rows.weight) > 0:
         return None
     labels = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     labels[classes[labels] != y] = -1  # a class that was not trained on
-    right = np.zeros(len(thetas))
+    right = np.empty((len(thetas), len(y)), dtype=bool)
     for part, Z in _predictors(rows.X(), thetas):
         index = Z[:, 0] > 0 if Z.shape[1] == 1 else Z.argmax(axis=1)
-        right += (index == labels[part]) @ weight[part]
-    return right / weight.sum()
+        right[:, part] = index == labels[part]
+    # sums in the order of scikit-learn's: in any other, equal scores may differ
+    return [np.average(each, weights=rows.weight) for each in right]

@@ -467,6 +467,22 @@ def test_metadata_routing(no_fallback, data):
             )  # fmt: skip
 
 
+def test_weighted_scores_of_equal_candidates_are_equal(no_fallback, data):
+    """Sums of weights in another order than scikit-learn's would break the tie, and the rank."""
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = GDClassifier(solver="gd", max_iter=5).set_score_request(sample_weight=True)
+        model.set_fit_request(sample_weight=False)
+        weight = np.random.default_rng(0).uniform(size=150)
+        grid = {"learning_rate": [1e-3, 0.01, 0.03, 0.1, 0.3], "alpha": [0.0, 1e-4]}
+        for y in (data.binary, data.three):
+            searches = [
+                kind(model, grid, return_train_score=True).fit(data.X, y, sample_weight=weight).cv_results_
+                for kind in (GDGridSearchCV, GridSearchCV)
+            ]
+            for key in ("split0_test_score", "mean_test_score", "mean_train_score", "rank_test_score"):
+                assert_array_equal(*(results[key] for results in searches), err_msg=key)
+
+
 def largest_rate(results):
     return int(np.nanargmax(results["param_learning_rate"].data * np.isfinite(results["mean_test_score"])))
 
@@ -512,6 +528,30 @@ def test_scores_of_probabilities(no_fallback, data):
 def test_a_constant_target_in_the_test_rows(no_fallback, data):
     y = np.where(np.arange(150) < 50, 1.0, data.y)
     same(GDRegressor(solver="gd"), {"learning_rate": [0.03, 0.3]}, data.X, y, cv=KFold(3))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_predictions_beyond_all_numbers_fail_where_they_are(no_fallback):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 2))
+    y = rng.poisson(np.exp(X[:, 0])).astype(float)
+    X[99] = [900, 0]
+    params = {"cv": [(range(80), range(80, 100))], "refit": False, "return_train_score": False}
+    grid = {"alpha": [1e-3, 1e-2, 1.0, 10.0]}
+    with pytest.warns(UserWarning, match="Scoring failed"):
+        search = same(GDRegressor("poisson"), grid, X, y, **params)
+    # infinite predictions, then squares that overflow
+    assert_array_equal(search.cv_results_["mean_test_score"][:3], [np.nan, np.nan, -np.inf])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_predictions_beyond_all_numbers_are_an_error_where_one_is_wanted():
+    X, y = np.linspace(-1, 1, 100)[:, None], np.arange(100.0)
+    X[99] = 1e4
+    params = {"cv": [(range(80), range(80, 100))], "error_score": "raise"}
+    for kind in (GDGridSearchCV, GridSearchCV):
+        with pytest.raises(ValueError, match="infinity"):
+            kind(GDRegressor("poisson"), {"alpha": [1e-3, 1e-2]}, **params).fit(X, y)
 
 
 def test_a_scorer_that_fails(data):
