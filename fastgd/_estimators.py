@@ -396,9 +396,18 @@ class GDClassifier(ClassifierMixin, BaseGD):
         weight = super()._weights(X, y, classes, sample_weight)
         if self.class_weight is None:
             return weight
-        of_class = compute_class_weight(self.class_weight, classes=classes, y=y).astype(X.dtype)
-        of_row = of_class[np.searchsorted(classes, y)]
+        of_row = self._weight_of_classes(classes, y, X.dtype)[np.searchsorted(classes, y)]
         return of_row if weight is None else weight * of_row
+
+    def _weight_of_classes(self, classes, y, dtype):
+        """What `class_weight` says, (n_classes,)."""
+        with np.errstate(over="ignore"):
+            weight = compute_class_weight(self.class_weight, classes=classes, y=y).astype(dtype)
+        if not np.isfinite(weight).all() or (weight < 0).any():
+            raise ValueError(
+                f"class_weight must be finite numbers, and not negative, got {self.class_weight!r}."
+            )
+        return weight
 
     def _targets(self, y, classes):
         index = np.searchsorted(classes, y)

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _num_samples
 
 from ._exceptions import DivergenceError
 from ._folds import Candidate, Fold, Table
@@ -74,7 +75,8 @@ class Evaluation:
 
     def _is_plain(self, index):
         """Whether these are numbers of rows, counted from the first."""
-        return index.dtype.kind in "iu" and len(index) and 0 <= index.min() and index.max() < len(self.data.y)
+        n = _num_samples(self.data.y)
+        return index.dtype.kind in "iu" and len(index) and 0 <= index.min() and index.max() < n
 
     def _say(self):
         if self.verbose > 0:

@@ -6,6 +6,7 @@ X stays as it is where it can; y leaves as Y (k, m), and weights as (m,) of X's 
 import inspect
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from ._linear import contiguous
@@ -38,6 +39,8 @@ class ValidationMixin:
     """
 
     def _validate_X_y(self, X, y, reset):
+        if issparse(y):
+            raise TypeError("Sparse data was passed for y, but dense data is required: use y.toarray().")
         if not (_is_plain(y, 1) and self._takes_as_it_is(X, len(y), reset)):
             X, y = validate_data(self, X, y, reset=reset, dtype=DTYPES, accept_sparse="csr", **self._y_checks)
         return contiguous(X), y

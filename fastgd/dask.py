@@ -10,7 +10,6 @@ import inspect
 
 import numpy as np
 from sklearn.base import _fit_context, clone
-from sklearn.utils import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
 
@@ -359,7 +358,7 @@ class DaskGDClassifier(_DaskGD, GDClassifier):
         if self.class_weight == "balanced":
             of_class = counts.sum() / (len(classes) * counts)
         else:
-            of_class = compute_class_weight(self.class_weight, classes=classes, y=classes)
+            of_class = self._weight_of_classes(classes, classes, float)
         return classes, of_class, weights @ of_class
 
 

@@ -647,6 +647,7 @@ def test_data_that_cannot_be_learned_from_is_refused_and_nothing_changes(client,
         (DaskGDClassifier, ValueError, "greater than one", (X, chunked(0 * data.three)), {}),
         (DaskGDClassifier, ValueError, "continuous", (X, y), {}),
         (DaskGDClassifier, ValueError, "1d", (X, da.stack([c, c], axis=1)), {}),
+        (DaskGDClassifier, ValueError, "not negative", (X, c), {"class_weight": {0: -1, 1: 1, 2: 1}}),
     ):
         model = Model().fit(X, c)
         before = {name: value for name, value in vars(model).items()}

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from reference import CLASSIFICATION, REGRESSION, objective, smallest_objective
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.utils.multiclass import check_classification_targets
 
-from fastgd import DivergenceError, GDClassifier, GDRegressor
+from fastgd import DivergenceError, GDClassifier, GDGridSearchCV, GDRegressor
 
 
 def numbers(message):
@@ -379,6 +380,36 @@ def test_data_that_cannot_be_learned_from_is_refused(data, params):
         for tried in (clone(model), clone(model).fit(X, c)):
             with pytest.raises(ValueError, match=message):
                 tried.fit(*args, **kwargs)
+
+
+@pytest.mark.parametrize("form", [csr_matrix, csr_array])
+def test_sparse_targets_are_refused(data, form):
+    y, c = form(data.y[:, None]), form(data.three[:, None])
+    for model, target in ((GDRegressor(), y), (GDRegressor(hidden_layer_sizes=3), y), (GDClassifier(), c)):
+        for method in (model.fit, model.partial_fit):
+            with pytest.raises(TypeError, match="Sparse data was passed for y, but dense data is required"):
+                method(data.X, target)
+    with pytest.raises(TypeError, match="for y"):
+        GDRegressor().fit(data.X, data.Y, X_val=data.X, y_val=form(data.Y))
+    with pytest.raises(ValueError, match="Sparse data was passed for y"):  # all fits failed
+        GDGridSearchCV(GDRegressor(), {"alpha": [0.1, 1.0]}).fit(data.X, y)
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -1, -1e-300])
+@pytest.mark.parametrize("params", [{}, {"batch_size": 10}, {"hidden_layer_sizes": 3}], ids=str)
+def test_class_weights_that_are_no_weights_are_named(data, params, weight):
+    model = GDClassifier(class_weight={0: 1, 1: weight, 2: 1}, **params)
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ValueError, match="class_weight must be finite numbers, and not negative"):
+            getattr(clone(model), method)(data.X, data.three)
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
+def test_a_class_weight_that_is_no_weight_fails_where_it_is(data):
+    weights = [None, {0: -1, 1: 1, 2: 1}, {0: 2, 1: 1, 2: 1}]
+    with pytest.warns(FitFailedWarning, match="class_weight must be finite"):
+        search = GDGridSearchCV(GDClassifier(), {"class_weight": weights}).fit(data.X, data.three)
+    assert_array_equal(np.isnan(search.cv_results_["mean_test_score"]), [False, True, False])
 
 
 def test_log_links_refuse_targets_without_a_logarithm(data):
