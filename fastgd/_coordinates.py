@@ -12,6 +12,7 @@ from ._compiled import moments
 from ._sparse import is_sparse
 
 ROWS_AT_A_TIME = 4096
+LEAST_SQUARE = 1e-290  # below it, squares lose digits and then are none
 NOISE = 10 * np.finfo(np.float64).eps
 
 
@@ -78,8 +79,18 @@ def column_means_and_variances(X, weight, n_threads):
             f"The squares of column(s) {columns[:10].tolist()} of X overflow. Divide them by a "
             "constant, or scale X with sklearn.preprocessing.StandardScaler."
         )
+    size = np.abs(mean) + np.abs(start)
+    tiny = np.flatnonzero((variance < LEAST_SQUARE) & (0 < size) & (size < 1e5 * LEAST_SQUARE**0.5))
+    if len(tiny):
+        least, most = column_ranges(X, weight)
+        columns = tiny[(least < most)[tiny]]
+        if len(columns):
+            raise ValueError(
+                f"The squares of column(s) {columns[:10].tolist()} of X underflow. Multiply them by a "
+                "constant."
+            )
     # what is left of a constant column is rounding: it must not be blown up to variance one
-    noise = NOISE * (np.abs(mean) + np.abs(start))
+    noise = NOISE * size
     return mean, np.where(variance > noise**2, variance, 0.0)
 
 

@@ -58,8 +58,8 @@ class Plan:
 
     def max_slopes(self, steps):
         """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""
-        if not self.slope_bound:
-            return np.empty(0)
+        if not self.slope_bound:  # explicit rates: SGDRegressor's bound
+            return np.full(len(steps), np.inf) if self.auto_rate else np.empty(0)
         return self.slope_bound / (steps * self.schedule.bounds.mean())
 
     def update(self, u, gradient, slots, step, t):

@@ -10,6 +10,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from ._linear import contiguous
+from ._losses import LOG_LINKS
 from ._sparse import SparseRows, is_sparse
 
 DTYPES = (np.float64, np.float32)
@@ -18,6 +19,18 @@ FEW = 100_000  # numbers in X, up to which scikit-learn's validation is a good p
 _ALL_ZERO = {"allow_all_zero_weights": True}
 if "allow_all_zero_weights" not in inspect.signature(_check_sample_weight).parameters:
     _ALL_ZERO = {}
+
+
+def _check_squares(Y, plan):
+    """Targets Y (k, m) whose squares leave the range of its dtype would pass for zero or infinite ones."""
+    size, info = np.abs(Y).max(axis=1, initial=0), np.finfo(Y.dtype)
+    wrong, remedy = None, "multiply it by a constant" + (", or give X as float64" * (Y.itemsize == 4))
+    if (size > np.sqrt(info.max) / 10).any():
+        wrong = "overflow"
+    elif plan.full and ((0 < size) & (size < 10 * np.sqrt(info.tiny))).any():
+        wrong = "underflow"
+    if wrong:
+        raise ValueError(f"The squares of y {wrong} in {Y.dtype}: {remedy}.")
 
 
 def _is_plain(a, ndim):
@@ -74,7 +87,10 @@ class ValidationMixin:
             X = SparseRows.of(X)
         elif not plan.full:
             X = np.ascontiguousarray(X)
-        Y = np.ascontiguousarray(self._targets(y, classes), dtype=X.dtype)
+        with np.errstate(over="ignore", under="ignore"):
+            Y = np.ascontiguousarray(self._targets(y, classes), dtype=X.dtype)
+        if classes is None and self.loss not in LOG_LINKS:
+            _check_squares(Y, plan)
         if weight is not None and plan.normalise_weights and not plan.full:
             weight = weight / weight.mean(dtype=np.float64).astype(X.dtype)
         return X, Y, weight

@@ -141,11 +141,33 @@ def test_an_unfinished_fit_names_the_parameter_that_the_rate_came_from(data, rem
         GDClassifier(**given).fit(data.X, data.binary)
 
 
-@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
-def test_a_descent_that_overflows_at_its_start_names_no_rate(data, penalty):
-    with pytest.raises(DivergenceError, match="outliers") as caught:
-        GDRegressor(penalty=penalty).fit(data.X, data.y * 1e200)
-    assert "nan" not in str(caught.value) and "rate" not in str(caught.value)
+@pytest.mark.parametrize("params", [{}, {"penalty": "l1"}, {"loss": "huber"}, {"batch_size": 10}], ids=str)
+@pytest.mark.parametrize("dtype, within, beyond", [
+    (np.float64, (1e-140, 1e152), (1e-160, 1e154, 1e200)), (np.float32, (1e-16, 1e16), (1e-25, 1e19, 1e30)),
+])  # fmt: skip
+def test_targets_whose_squares_leave_their_dtype_are_refused(data, dtype, within, beyond, params):
+    X = data.X.astype(dtype)
+    expected = GDRegressor().fit(X, data.y).score(X, data.y)
+    for size in (*within, *beyond):
+        y = data.y * size
+        settings = {"alpha": 0, "epsilon": 1.35 * size, "random_state": 0} | params
+        if size in within:
+            assert GDRegressor(**settings).fit(X, y).score(X, y) > 0.9 * expected
+        elif size > 1 or "batch_size" not in params:
+            with pytest.raises(ValueError, match=f"squares of y .*flow in {np.dtype(dtype).name}"):
+                GDRegressor(**settings).fit(X, y)
+    assert GDRegressor().fit(X, 0 * data.y).score(X, 0 * data.y) == 1
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("size", [1e-146, 1e-160, 1e-300])
+def test_columns_whose_squares_underflow_are_named(data, form, size):
+    X = data.X * [1, size, 1, 1, 0, 1]
+    X[:, 2] = size  # constant
+    for model, y in ((GDRegressor(), data.y), (GDClassifier(), data.three)):
+        with pytest.raises(ValueError, match=r"column\(s\) \[1\] of X underflow"):
+            model.fit(form(X), y)
+        model.fit(form(np.delete(X, 1, axis=1)), y)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
