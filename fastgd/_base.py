@@ -286,16 +286,18 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         Meanwhile columns and targets are seen anew with each chunk, by weights that are the same.
         """
         known, first = training.get("coordinates"), training.get("first_rows")
-        if known is not None and first is None:
-            problem.set_coordinates(known)
-        elif plan.auto_rate or plan.preconditioner == "diag":
+        scaled = plan.auto_rate or plan.preconditioner == "diag"
+        if scaled and (known is None or first is not None):
             rows = problem.rows if first is None else joined(first, problem.rows)
             coordinates = problem.standardise(rows, streaming=True)
             if known is not None:
                 training["theta"] = coordinates.to_theta(known.from_theta(training["theta"]))
                 training["state"].coordinates = coordinates
+            met = len(rows[0]) if rows[2] is None else np.count_nonzero(rows[2])
             training["coordinates"] = coordinates
-            training["first_rows"] = rows if len(rows[0]) < FAIR_SAMPLE else None
+            training["first_rows"] = copy.deepcopy(rows) if met < FAIR_SAMPLE else None
+        elif known is not None:
+            problem.set_coordinates(known)
 
     def _resumable(self, plan, theta):
         """State of the optimizer of the last fit, where it fits this one."""

@@ -107,19 +107,19 @@ def one_epoch(problem, plan, theta, state, rng):
     u = problem.coordinates.from_theta(theta).astype(problem.X.dtype)
     state = state.resumed(problem, plan, u) if state else EpochState.start(problem, plan, u)
 
-    floor = float(np.sum(problem.floor))
+    floor, mean_weight = float(np.sum(problem.floor)), problem.total_weight / len(problem.X)
 
     def excess(u):
         return float(np.sum(problem.objective(u.astype(np.float64)))) - floor
 
     with np.errstate(over="ignore", invalid="ignore"):
         start = 0.0 if state.scale else excess(state.u)
-        state.scale = max(state.scale, start, problem.loss_of_nothing())
+        state.scale = max(state.scale, start, problem.loss_of_nothing() / mean_weight)
         loss, step = problem.epoch(state, plan, rng)
-        bound, diverged = 1e6 * state.scale, not np.isfinite(state.u).all()
-        if plan.auto_rate and not plan.hidden:  # bounded steps, whatever a first few rows have led to
-            bound = np.inf
-        if not diverged and not loss - floor <= bound:  # it may have recovered within the chunk
+        # automatic steps of a linear model are bounded, and make up for what a few first rows have led to
+        bound = state.scale * (1e30 if plan.auto_rate and not plan.hidden else 1e6)
+        diverged = not np.isfinite(state.u).all()
+        if not diverged and not loss / mean_weight - floor <= bound:  # it may have recovered within the chunk
             diverged = not excess(state.u) <= bound
     if diverged:
         raise _divergence(problem, plan, Result(u, learning_rate=step))
@@ -276,30 +276,32 @@ def _smoothing_of_outputs(problem, plan, result, monitor):
     def theta_at(t):
         theta = np.array(problem.coordinates.to_theta(result.u))
         for c, path in enumerate(paths):
-            theta[c] = path.path[min(t, path.n_iter - 1)] if path.path else theta[c]
+            theta[c] = path.path[min(t, len(path.path) - 1)] if path.path else theta[c]
         return theta
 
+    interrupt = None
     try:
         for c, (part, path) in enumerate(zip(parts, paths, strict=True)):
             _smoothing(problem.output(c), plan, part, path)
-    finally:  # Ctrl-C keeps what there is
-        result.u = np.concatenate([part.u for part in parts])
-        result.reason = max((part.reason for part in parts), key=("converged", "max_iter").index)
-        for t in range(max(path.n_iter for path in paths)):
-            monitor.proceed()
-            objective = sum(path.curve[min(t, path.n_iter - 1)] for path in paths if path.curve)
-            reason = monitor.report(objective, lambda t=t: theta_at(t))
-            if reason:
-                result.u, result.reason = problem.coordinates.from_theta(theta_at(t)), reason
-                break
+    except KeyboardInterrupt as error:  # what there is is kept
+        interrupt = error
+    result.u = np.concatenate([part.u for part in parts])
+    result.reason = max((part.reason for part in parts), key=("converged", "max_iter").index)
+    for c, path in enumerate(paths):
+        path.curve = path.curve or [float(problem.output(c).objective(parts[c].u).sum())]
+    for t in range(max(path.n_iter for path in paths)):
+        monitor.proceed()
+        objective = sum(path.curve[min(t, path.n_iter - 1)] for path in paths)
+        reason = monitor.report(objective, lambda t=t: theta_at(t))
+        if reason:
+            result.u, result.reason = problem.coordinates.from_theta(theta_at(t)), reason
+            break
+    if interrupt:
+        raise interrupt
 
 
 def _smoothing(problem, plan, result, monitor):
     """Kinked losses, and Huber's."""
-
-    def objective(theta):
-        return problem.objective(problem.coordinates.from_theta(theta)).sum()
-
     sample = RowSample.of(problem) if plan.preconditioner == "gram" else None
 
     def make_solver(smooth, tol):
@@ -313,7 +315,6 @@ def _smoothing(problem, plan, result, monitor):
         return solve
 
     width = 4 * _size_of_target(problem)  # nearly quadratic to begin with
-    monitor.objective = objective
     smoothing(problem, make_solver, width, result, monitor, tol=plan.tol)
 
 

@@ -174,7 +174,8 @@ class DistributedProblem(LinearProblem):
 
     def loss_of_nothing(self):
         total, _ = self.loss_sums(np.zeros((self.k, self.d + 1)))
-        return max(float(total[: self.n_groups].sum()) / len(self.X), 1e-3)
+        above_floor = float(total[: self.n_groups].sum()) - float(self.floor.sum()) * self.total_weight
+        return max(above_floor / len(self.X), 1e-3)
 
     def epoch(self, state, plan, rng):
         """An epoch on every worker over the rows there, all from the same state; their mean goes on.

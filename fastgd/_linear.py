@@ -324,7 +324,7 @@ class LinearProblem:
             fit_intercept=False, n_threads=1,
         )  # fmt: skip
         weight = self.total_weight / len(self.X)
-        return max(float(np.sum(zero.objective(np.zeros((self.k, 2))) - self.floor)) * weight, 1e-3)
+        return max(float(zero.objective(np.zeros((self.k, 2))).sum() - self.floor.sum()) * weight, 1e-3)
 
     # ---- epochs -----------------------------------------------------------------------------
 

@@ -21,16 +21,17 @@ if "allow_all_zero_weights" not in inspect.signature(_check_sample_weight).param
     _ALL_ZERO = {}
 
 
-def _check_squares(Y, plan):
+def _check_size(Y, plan):
     """Targets Y (k, m) whose squares leave the range of its dtype would pass for zero or infinite ones."""
     size, info = np.abs(Y).max(axis=1, initial=0), np.finfo(Y.dtype)
-    wrong, remedy = None, "multiply it by a constant" + (", or give X as float64" * (Y.itemsize == 4))
     if (size > np.sqrt(info.max) / 10).any():
-        wrong = "overflow"
-    elif plan.full and ((0 < size) & (size < 10 * np.sqrt(info.tiny))).any():
-        wrong = "underflow"
-    if wrong:
-        raise ValueError(f"The squares of y {wrong} in {Y.dtype}: {remedy}.")
+        wrong = "large"
+    elif plan.full and ((0 < size) & (size < 10 * np.sqrt(info.smallest_subnormal))).any():
+        wrong = "small"
+    else:
+        return
+    remedy = "multiply it by a constant" + (", or give X as float64" if Y.itemsize == 4 else "")
+    raise ValueError(f"y is too {wrong} for {Y.dtype}, its squares being out of range: {remedy}.")
 
 
 def _is_plain(a, ndim):
@@ -90,7 +91,7 @@ class ValidationMixin:
         with np.errstate(over="ignore", under="ignore"):
             Y = np.ascontiguousarray(self._targets(y, classes), dtype=X.dtype)
         if classes is None and self.loss not in LOG_LINKS:
-            _check_squares(Y, plan)
+            _check_size(Y, plan)
         if weight is not None and plan.normalise_weights and not plan.full:
             weight = weight / weight.mean(dtype=np.float64).astype(X.dtype)
         return X, Y, weight

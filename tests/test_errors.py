@@ -143,7 +143,7 @@ def test_an_unfinished_fit_names_the_parameter_that_the_rate_came_from(data, rem
 
 @pytest.mark.parametrize("params", [{}, {"penalty": "l1"}, {"loss": "huber"}, {"batch_size": 10}], ids=str)
 @pytest.mark.parametrize("dtype, within, beyond", [
-    (np.float64, (1e-140, 1e152), (1e-160, 1e154, 1e200)), (np.float32, (1e-16, 1e16), (1e-25, 1e19, 1e30)),
+    (np.float64, (1e-140, 1e152), (1e-165, 1e154, 1e200)), (np.float32, (1e-16, 1e16), (1e-25, 1e19, 1e30)),
 ])  # fmt: skip
 def test_targets_whose_squares_leave_their_dtype_are_refused(data, dtype, within, beyond, params):
     X = data.X.astype(dtype)
@@ -154,7 +154,7 @@ def test_targets_whose_squares_leave_their_dtype_are_refused(data, dtype, within
         if size in within:
             assert GDRegressor(**settings).fit(X, y).score(X, y) > 0.9 * expected
         elif size > 1 or "batch_size" not in params:
-            with pytest.raises(ValueError, match=f"squares of y .*flow in {np.dtype(dtype).name}"):
+            with pytest.raises(ValueError, match=f"y is too (large|small) for {np.dtype(dtype).name}"):
                 GDRegressor(**settings).fit(X, y)
     assert GDRegressor().fit(X, 0 * data.y).score(X, 0 * data.y) == 1
 

@@ -7,6 +7,7 @@ deviances. Oracles: scikit-learn, and on hard data SciPy in standardised coordin
 import copy
 import time
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -345,14 +346,50 @@ def test_kinked_losses_without_outliers_are_not_left_at_least_squares(loss, para
             assert objective(model, X, y) <= best * (1 + 1e-4) + 1e-8, (m, d, penalty)
 
 
+@pytest.mark.parametrize("d", [20, 120])
+def test_rows_told_apart_by_far_are_no_reason_to_go_on(d):
+    """All are within the corner of the hinge, hardly: their slopes are next to none."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, d))
+    y = X[:, :5].sum(axis=1) > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model = GDClassifier("hinge").fit(X, y)
+    best = smallest_objective("hinge", X, np.where(y, 1.0, -1.0), l2=1e-4)
+    assert objective(model, X, y) <= best * (1 + 1e-4) + 1e-9
+
+
+def test_ctrl_c_between_outputs_keeps_those_that_were_fitted(data, monkeypatch):
+    from fastgd import _descent
+
+    fit_one, calls = _descent._smoothing, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        fit_one(*args)
+
+    monkeypatch.setattr(_descent, "_smoothing", interrupted)
+    Y = np.column_stack([data.Y, data.y])
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = GDRegressor("huber").fit(data.X, Y)
+    assert model.stop_reason_ == "interrupted"
+    assert_allclose(model.coef_[0], GDRegressor("huber").fit(data.X, Y[:, 0]).coef_)
+    assert not model.coef_[1:].any()
+    assert_allclose(model.loss_curve_[-1], objective(model, data.X, Y))
+
+
 @pytest.mark.parametrize("loss", ["huber", "absolute_error", "quantile", "epsilon_insensitive"])
-@pytest.mark.parametrize("d", [4, 250])  # 250: in the space of the rows
+@pytest.mark.parametrize("d", [4, 2100])  # 2100: in the space of the rows
 def test_outputs_of_kinked_losses_are_those_of_each_by_itself(loss, d):
     """With a budget of their own; iteration t is the t-th of all, whoever watches."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(60, d))
-    Y = X[:, :4] @ rng.normal(size=(4, 4)) * [1e-3, 1, 1e3, 1e8] + rng.standard_t(2, size=(60, 4))
-    for params in ({}, {"tol": None, "max_iter": 30}, {"preconditioner": "diag", "max_iter": 100}):
+    X = rng.normal(size=(30, d))
+    Y = X[:, :4] @ rng.normal(size=(4, 4)) * [1e-3, 1, 1e3, 1e8] + rng.standard_t(2, size=(30, 4))
+    settings = [{}, {"tol": None, "max_iter": 30}]
+    settings += [{"preconditioner": "diag", "max_iter": 100}] * (d == 4)
+    for params in settings:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             each = [GDRegressor(loss, **params).fit(X, y) for y in Y.T]
@@ -360,10 +397,11 @@ def test_outputs_of_kinked_losses_are_those_of_each_by_itself(loss, d):
             watched = GDRegressor(loss, **params).fit(X, Y, X_val=X, y_val=Y)
         longest = max(one.n_iter_ for one in each)
         curve = sum(np.pad(one.loss_curve_, (0, longest - one.n_iter_), mode="edge") for one in each)
-        size = [np.abs(one.coef_).max() for one in each]
-        assert_allclose(model.coef_.T / size, np.transpose([one.coef_ for one in each]) / size, atol=1e-3)
+        for y, coef, intercept, one in zip(Y.T, model.coef_, model.intercept_, each, strict=True):
+            output = SimpleNamespace(coef_=coef, intercept_=intercept, get_params=model.get_params)
+            assert_allclose(objective(output, X, y), objective(one, X, y), rtol=1e-3)
         assert abs(model.n_iter_ - longest) <= 3
-        assert_allclose(model.loss_curve_[:9], curve[:9], rtol=1e-6)
+        assert_allclose(model.loss_curve_[:4], curve[:4], rtol=1e-6)
         assert_allclose(model.loss_curve_[-1], curve[-1], rtol=1e-5)
         assert_array_equal(watched.coef_, model.coef_)
         assert_array_equal(watched.loss_curve_, model.loss_curve_)

@@ -11,11 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from reference import mean_loss
 from scipy.sparse import csr_array
 from shared import SOLVERS, assert_same_weights, weights_of
 from sklearn.base import clone
 
 from fastgd import DivergenceError, GDClassifier, GDRegressor
+from fastgd._linear import LinearProblem
+from fastgd._losses import regression_loss
+from fastgd._network import Architecture, NetworkProblem
+from fastgd._penalties import Penalty
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/self/status")
 TARGETS = {"y": GDRegressor, "Y": GDRegressor, "binary": GDClassifier, "three": GDClassifier}
@@ -136,6 +141,30 @@ def test_a_stream_that_explodes_is_told_from_one_that_jumps(data):
             model.set_params(learning_rate=10.0).partial_fit(data.X, data.y)
 
 
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+@pytest.mark.parametrize("weight", [1.0, 1000.0])
+@pytest.mark.parametrize("params", [{}, {"learning_rate": 1e-4, "shuffle": False}], ids=["auto", "rate"])
+def test_a_stream_of_exponentials_that_explodes_is_an_error(loss, weight, params):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    y = rng.poisson(np.exp(X @ [0.5, -0.5, 0.2])) + 1.0
+    model = GDRegressor(loss, random_state=0, **params).partial_fit(X, y, sample_weight=np.full(300, weight))
+    with pytest.raises(DivergenceError):
+        for _ in range(20):
+            model.partial_fit(1000 * X, y, sample_weight=np.full(300, weight))
+
+
+def test_predicting_nothing_costs_the_same_whatever_predicts(data):
+    Y, X = np.ascontiguousarray(np.column_stack([data.counts, 300 * data.counts + 2]).T), data.X
+    for loss in map(regression_loss, ("squared_error", "poisson")):
+        linear = LinearProblem(X, Y, data.s, loss, Penalty(), k=2, fit_intercept=True, n_threads=1)
+        architecture = Architecture((6, 3, 2), "tanh", False, True)
+        network = NetworkProblem(X, Y, data.s, loss, Penalty(), architecture, batch_size=10, n_threads=1)
+        value = mean_loss(loss.name, Y.T, 0 * Y.T, data.s).sum() - np.sum(linear.floor)
+        for problem in (linear, network):
+            assert_allclose(problem.loss_of_nothing(), value * data.s.mean())
+
+
 @pytest.mark.parametrize("hidden", [(), (8,)], ids=["linear", "network"])
 def test_counts_of_zero_may_come_first(hidden):
     rng = np.random.default_rng(0)
@@ -163,6 +192,34 @@ def test_a_networks_first_chunks_may_be_short(n, form, average):
             model.partial_fit(form(X[chunk]), y[chunk])
         scores.append(model.score(X, y))
     assert min(scores) > 0.8 and scores[1] > scores[0] - 0.05, scores
+
+
+def test_a_networks_first_rows_are_its_own_and_those_with_a_weight(data):
+    """Whatever happens to the arrays they came in."""
+    models = [GDRegressor(hidden_layer_sizes=3, random_state=0) for _ in range(3)]
+    X, y = np.empty((30, 6)), np.empty(30)
+    for a in range(0, 150, 30):
+        rows = slice(a, a + 30)
+        X[:], y[:] = data.X[rows] * (a + 1), data.y[rows]
+        models[0].partial_fit(X, y)
+        models[1].partial_fit(X.copy(), y.copy())
+    assert_same_weights(*models[:2])
+    weight = np.zeros(150)
+    weight[:3] = 1
+    models[2].partial_fit(data.X, data.y, sample_weight=weight)
+    assert models[2]._training["first_rows"] is not None
+    models[2].partial_fit(data.X, data.y)
+    assert models[2]._training["first_rows"] is None
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_a_rate_set_between_a_networks_first_chunks_leaves_what_was_learned(data, average):
+    model = GDRegressor(hidden_layer_sizes=8, average=average, random_state=0)
+    model.partial_fit(data.X[:40], data.y[:40])
+    for rate in (1e-12, "auto"):
+        before = model.predict(data.X)
+        model.set_params(learning_rate=rate).partial_fit(data.X[:20], data.y[:20])
+        assert np.abs(model.predict(data.X) - before).max() < 0.5 * np.ptp(data.y)
 
 
 def test_classes_are_announced_before_they_are_met(data):
