@@ -324,7 +324,7 @@ class NetworkProblem:
         out_shift, out_scale = np.zeros(self.k), np.ones(self.k)
         if self.loss.target == "value":
             if self.architecture.biases:
-                out_shift = np.float64(self.loss.baseline(Y, weight, streaming))
+                out_shift = self.loss.baseline(Y, weight, streaming).astype(np.float64)
             if not self.loss.log_link:
                 deviation = np.abs(Y.astype(np.float64) - out_shift[:, None])
                 out_scale = np.sqrt(np.average(deviation**2, axis=1, weights=weight))

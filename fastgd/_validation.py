@@ -14,6 +14,11 @@ from ._losses import LOG_LINKS
 from ._sparse import SparseRows, is_sparse
 
 DTYPES = (np.float64, np.float32)
+# of targets, within which their squares neither vanish nor overflow
+SIZES = {
+    dtype: (10 * np.finfo(dtype).smallest_subnormal ** 0.5, np.finfo(dtype).max ** 0.5 / 10)
+    for dtype in DTYPES
+}
 FEW = 100_000  # numbers in X, up to which scikit-learn's validation is a good part of a fit
 # scikit-learn 1.9 refuses weights that are all zero unless asked not to, and older ones cannot be asked
 _ALL_ZERO = {"allow_all_zero_weights": True}
@@ -23,10 +28,11 @@ if "allow_all_zero_weights" not in inspect.signature(_check_sample_weight).param
 
 def _check_size(Y, plan):
     """Targets Y (k, m) whose squares leave the range of its dtype would pass for zero or infinite ones."""
-    size, info = np.abs(Y).max(axis=1, initial=0), np.finfo(Y.dtype)
-    if (size > np.sqrt(info.max) / 10).any():
+    small, large = SIZES[Y.dtype.type]
+    size = np.abs(Y).max(axis=1)
+    if size.max() > large:
         wrong = "large"
-    elif plan.full and ((0 < size) & (size < 10 * np.sqrt(info.smallest_subnormal))).any():
+    elif plan.full and size.min() < small and (size[size < small] > 0).any():
         wrong = "small"
     else:
         return
