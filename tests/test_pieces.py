@@ -129,8 +129,23 @@ def test_a_chunk_that_is_next_to_no_loss_is_no_divergence(loss, params):
     for row in range(len(X)):
         model.partial_fit(X[row : row + 1], y[row : row + 1])
     fitted = GDRegressor(loss, random_state=0, max_iter=200, tol=None, **params)
-    fitted.fit(X, y + 200 * (loss in ("squared_error", "huber")))
-    fitted.partial_fit(X[:1], [float(loss == "gamma")])
+    y += 200 * (loss in ("squared_error", "huber"))
+    fitted.fit(X, y)
+    for _ in range(2):
+        fitted.partial_fit(X[:1], [float(loss == "gamma")])
+        fitted.partial_fit(X[:50], y[:50])
+
+
+def test_what_a_few_first_counts_lead_to_is_made_up_for():
+    """Their columns hardly vary, so that the next rows seem far out."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 6))
+    y = rng.poisson(np.exp(X @ [0.5, -0.5, 0.25, 0, 0.25, 0.5])).astype(float)
+    for seed in range(10):
+        order, model = np.random.default_rng(seed).permutation(2000), GDRegressor("poisson")
+        for row in order[:100]:
+            model.partial_fit(X[[row]], y[[row]])
+        assert np.abs(model.coef_).max() < 100
 
 
 def test_a_stream_that_explodes_is_told_from_one_that_jumps(data):
@@ -152,6 +167,17 @@ def test_a_stream_of_exponentials_that_explodes_is_an_error(loss, weight, params
     with pytest.raises(DivergenceError):
         for _ in range(20):
             model.partial_fit(1000 * X, y, sample_weight=np.full(300, weight))
+
+
+def test_the_weights_of_a_stream_make_no_explosion_small():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 3))
+    y = rng.poisson(50 * np.exp(X @ [0.1, 0.2, 0.3]))
+    model = GDRegressor("poisson", alpha=0, shuffle=False, learning_rate=1e-4)
+    with pytest.raises(DivergenceError):
+        for chunk in range(4):
+            rows = slice(500 * chunk, 500 * (chunk + 1))
+            model.partial_fit(X[rows], y[rows], sample_weight=np.full(500, 1000.0))
 
 
 def test_predicting_nothing_costs_the_same_whatever_predicts(data):
@@ -215,11 +241,12 @@ def test_a_networks_first_rows_are_its_own_and_those_with_a_weight(data):
 @pytest.mark.parametrize("average", [False, True])
 def test_a_rate_set_between_a_networks_first_chunks_leaves_what_was_learned(data, average):
     model = GDRegressor(hidden_layer_sizes=8, average=average, random_state=0)
-    model.partial_fit(data.X[:40], data.y[:40])
+    X, y = 100 * data.X + 500, 50 * data.y + 1000
+    model.partial_fit(X[:40], y[:40])
     for rate in (1e-12, "auto"):
-        before = model.predict(data.X)
-        model.set_params(learning_rate=rate).partial_fit(data.X[:20], data.y[:20])
-        assert np.abs(model.predict(data.X) - before).max() < 0.5 * np.ptp(data.y)
+        before = model.predict(X)
+        model.set_params(learning_rate=rate).partial_fit(X[:20], y[:20])
+        assert np.abs(model.predict(X) - before).max() < 0.5 * np.ptp(y)
 
 
 def test_classes_are_announced_before_they_are_met(data):
