@@ -6,6 +6,8 @@ Descent in u is descent in the diagonal metric 1 / scale^2 of w: the scale and t
 no longer matter.
 """
 
+import warnings
+
 import numpy as np
 
 from ._compiled import moments
@@ -84,11 +86,12 @@ def column_means_and_variances(X, weight, n_threads):
     if len(tiny):
         least, most = column_ranges(X, weight)
         columns = tiny[(least < most)[tiny]]
+        message = f"The squares of column(s) {columns[:10].tolist()} of X underflow"
+        if len(columns) and variance.max() < LEAST_SQUARE:
+            raise ValueError(f"{message}. Multiply them by a constant.")
         if len(columns):
-            raise ValueError(
-                f"The squares of column(s) {columns[:10].tolist()} of X underflow. Multiply them by a "
-                "constant."
-            )
+            variance[columns] = 0.0
+            warnings.warn(f"{message}: they count as constant. Multiply them by a constant.", stacklevel=2)
     # what is left of a constant column is rounding: it must not be blown up to variance one
     noise = NOISE * size
     return mean, np.where(variance > noise**2, variance, 0.0)

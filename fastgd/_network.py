@@ -178,7 +178,8 @@ class Coordinates:
 def joined(a, b):
     """X, Y and weights of two chunks as those of one, sparse where either is."""
     if is_sparse(a[0]) or is_sparse(b[0]):
-        X = SparseRows.of(vstack([csr_array(X.matrix if is_sparse(X) else X) for X in (a[0], b[0])]))
+        parts = [csr_array(X.matrix if is_sparse(X) else X) for X in (a[0], b[0])]
+        X = SparseRows.of(vstack(parts, format="csr"))
     else:
         X = np.concatenate([a[0], b[0]])
     weights = [np.ones(len(X), X.dtype) if weight is None else weight for X, _, weight in (a, b)]

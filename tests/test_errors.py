@@ -165,9 +165,14 @@ def test_columns_whose_squares_underflow_are_named(data, form, size):
     X = data.X * [1, size, 1, 1, 0, 1]
     X[:, 2] = size  # constant
     for model, y in ((GDRegressor(), data.y), (GDClassifier(), data.three)):
-        with pytest.raises(ValueError, match=r"column\(s\) \[1\] of X underflow"):
+        with pytest.warns(UserWarning, match=r"column\(s\) \[1\] of X underflow: they count as constant"):
             model.fit(form(X), y)
-        model.fit(form(np.delete(X, 1, axis=1)), y)
+        assert not model.coef_[..., 1].any()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.fit(form(np.delete(X, 1, axis=1)), y)
+        with pytest.raises(ValueError, match=r"column\(s\) \[0, 1\] of X underflow. Multiply"):
+            model.fit(form(X[:, [1, 1, 2, 4]]), y)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
