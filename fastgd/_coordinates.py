@@ -82,19 +82,27 @@ def column_means_and_variances(X, weight, n_threads):
             "constant, or scale X with sklearn.preprocessing.StandardScaler."
         )
     size = np.abs(mean) + np.abs(start)
-    tiny = np.flatnonzero((variance < LEAST_SQUARE) & (0 < size) & (size < 1e5 * LEAST_SQUARE**0.5))
-    if len(tiny):
-        least, most = column_ranges(X, weight)
-        columns = tiny[(least < most)[tiny]]
-        message = f"The squares of column(s) {columns[:10].tolist()} of X underflow"
-        if len(columns) and variance.max() < LEAST_SQUARE:
-            raise ValueError(f"{message}. Multiply them by a constant.")
-        if len(columns):
-            variance[columns] = 0.0
-            warnings.warn(f"{message}: they count as constant. Multiply them by a constant.", stacklevel=2)
+    if variance.min() < LEAST_SQUARE:
+        variance = _without_underflow(variance, size, X, weight)
     # what is left of a constant column is rounding: it must not be blown up to variance one
     noise = NOISE * size
     return mean, np.where(variance > noise**2, variance, 0.0)
+
+
+def _without_underflow(variance, size, X, weight):
+    """Variances with zeros for columns whose squares underflow; an error if nothing else varies."""
+    tiny = (variance < LEAST_SQUARE) & (0 < size) & (size < 1e5 * LEAST_SQUARE**0.5)
+    if not tiny.any():
+        return variance
+    least, most = column_ranges(X, weight)
+    columns = np.flatnonzero(tiny & (least < most))
+    if not len(columns):
+        return variance
+    message = f"The squares of column(s) {columns[:10].tolist()} of X underflow"
+    if variance.max() < LEAST_SQUARE:
+        raise ValueError(f"{message}. Multiply them by a constant.")
+    warnings.warn(f"{message}: they count as constant. Multiply them by a constant.", stacklevel=3)
+    return np.where(tiny, 0.0, variance)
 
 
 def merged_moments(a, b):

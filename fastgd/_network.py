@@ -277,10 +277,7 @@ class NetworkProblem:
         """Predictors of other rows, shape (m, k)."""
         return self.architecture.predict(X, theta.astype(self.X.dtype), self.n_threads)
 
-    def loss_of_nothing(self):
-        """Mean loss of predicting zero above its floor, at least 1e-3."""
-        return LinearProblem.loss_of_nothing(self)
-
+    loss_of_nothing = LinearProblem.loss_of_nothing
     epoch = shuffled_epoch
 
     def end_epoch(self):
