@@ -283,19 +283,26 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
     def _set_coordinates(self, problem, plan, training):
         """Those of a network come from the first chunks, until these have `FAIR_SAMPLE` rows, and stay.
 
-        Meanwhile columns and targets are seen anew with each chunk, by weights that are the same.
+        Meanwhile columns and targets are seen anew with each chunk, by weights that are the same. A chunk
+        that has so many tells by itself: it is not copied.
         """
+
+        def fair(rows):
+            X, _, weight = rows
+            return (len(X) if weight is None else np.count_nonzero(weight)) >= FAIR_SAMPLE
+
         known, first = training.get("coordinates"), training.get("first_rows")
         scaled = plan.auto_rate or plan.preconditioner == "diag"
         if scaled and (known is None or first is not None):
-            rows = problem.rows if first is None else joined(first, problem.rows)
+            rows = problem.rows
+            if first is not None and not fair(rows):
+                rows = joined(first, rows)
             coordinates = problem.standardise(rows, streaming=True)
             if known is not None:
                 training["theta"] = coordinates.to_theta(known.from_theta(training["theta"]))
                 training["state"].coordinates = coordinates
-            met = len(rows[0]) if rows[2] is None else np.count_nonzero(rows[2])
             training["coordinates"] = coordinates
-            training["first_rows"] = copy.deepcopy(rows) if met < FAIR_SAMPLE else None
+            training["first_rows"] = None if fair(rows) else copy.deepcopy(rows)
         elif known is not None:
             problem.set_coordinates(known)
 

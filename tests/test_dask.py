@@ -22,7 +22,8 @@ pd = pytest.importorskip("pandas")
 from dask.sizeof import sizeof  # noqa: E402
 
 from fastgd import _chunks  # noqa: E402
-from fastgd._distributed import Targets  # noqa: E402
+from fastgd._distributed import DistributedProblem, Targets  # noqa: E402
+from fastgd._linear import LinearProblem  # noqa: E402
 from fastgd._schedules import CappedSteps  # noqa: E402
 from fastgd._sparse import SparseRows  # noqa: E402
 from fastgd.dask import DaskGDClassifier, DaskGDRegressor  # noqa: E402
@@ -604,6 +605,31 @@ def spoiled(values, position, value):
     values = np.array(values)
     values[position] = value
     return chunked(values)
+
+
+def test_predicting_nothing_costs_what_it_costs_in_memory(client, data, monkeypatch):
+    """A descent is measured by it; on a log scale it is what is above the floor."""
+    costs = []
+
+    def watch(Problem, own):
+        def watched(self):
+            costs.append(own(self))
+            return costs[-1]
+
+        monkeypatch.setattr(Problem, "loss_of_nothing", watched)
+
+    watch(LinearProblem, LinearProblem.loss_of_nothing)
+    watch(DistributedProblem, DistributedProblem.loss_of_nothing)
+    params = dict(loss="poisson", batch_size=10, random_state=0, max_iter=2, tol=None)
+    y = 300 * data.counts + 2
+    for s in (None, data.s):
+        del costs[:]
+        GDRegressor(**params).fit(data.X, y, sample_weight=s)
+        local = costs[0]
+        del costs[:]
+        lazy = None if s is None else chunked(s)
+        DaskGDRegressor(**params).fit(chunked(data.X), chunked(y), sample_weight=lazy)
+        assert_allclose(costs[-1], local)
 
 
 def test_a_fit_that_is_refused_leaves_nothing_on_the_workers(client, data):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+import tracemalloc
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -236,6 +237,16 @@ def test_a_networks_first_rows_are_its_own_and_those_with_a_weight(data):
     assert models[2]._training["first_rows"] is not None
     models[2].partial_fit(data.X, data.y)
     assert models[2]._training["first_rows"] is None
+
+
+def test_a_networks_second_chunk_is_not_copied_for_its_scales():
+    model = GDRegressor(hidden_layer_sizes=2, random_state=0).partial_fit(np.ones((1, 50)), [1.0])
+    X = np.random.default_rng(0).normal(size=(40_000, 50))
+    tracemalloc.start()
+    model.partial_fit(X, X[:, 0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.8 * X.nbytes
 
 
 @pytest.mark.parametrize("average", [False, True])
