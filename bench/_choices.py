@@ -189,7 +189,7 @@ def passes(quick):
 
     u, h = np.zeros((1, d + 1)), np.ones(m)
     with one_blas_thread(X.size * d):  # as in a fit
-        one_pass, gram = alternate(lambda: problem.value_and_grad(u), lambda: problem._gram(h))
+        one_pass, gram = alternate(lambda: problem.value_and_grad(u), lambda: problem.gram(h))
     cost = gram / one_pass
     rows = []
     for name, counted in counts.items():

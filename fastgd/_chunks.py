@@ -85,12 +85,16 @@ class Chunks:
                     root.release()
                     raise
 
+    def at_hand(self, value):
+        """Future of a value that many tasks take: workers fetch it from each other."""
+        return self.client.submit(_same, value, pure=False)
+
     def _submit(self, task, parameters, arguments, groups):
         """Future of the sum, by a tree of tasks."""
         submit = functools.partial(self.client.submit, pure=False)
         arguments = [None] * len(groups) if arguments is None else arguments(len(groups))
         if sum(value.nbytes for value in parameters if isinstance(value, np.ndarray)) > LARGE:
-            parameters = submit(_same, parameters)
+            parameters = self.at_hand(parameters)
         level = [
             submit(
                 task, parameters, argument, [self.X[i] for i in chunks],

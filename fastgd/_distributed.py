@@ -7,6 +7,8 @@ metric.
 
 import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 from distributed import get_worker
@@ -15,15 +17,16 @@ from ._chunks import merged
 from ._compiled import moments
 from ._coordinates import Coordinates
 from ._epochs import run_epoch
-from ._linear import _SQUARED, LinearProblem, contiguous
+from ._linear import _SQUARED, NEGLIGIBLE, LinearProblem, contiguous
 from ._losses import Loss
 from ._metrics import GRAM_LIMIT
 from ._penalties import Penalty
+from ._row_sample import matter
 from ._schedules import CappedSteps
 from ._sparse import is_sparse
 from ._threads import effective_n_threads, one_blas_thread
 
-BUCKETS = 1024  # of the summary of a target
+BUCKETS = 1 << 17  # of the summary of a target
 SAMPLE = 1024  # rows that tell roughly where the mean of a column is
 
 
@@ -53,9 +56,19 @@ class Rows:
 
 
 class Curvature:
-    """Second derivatives of the rows' losses, which stay where the rows are: the point tells them all."""
+    """Second derivatives of the rows' losses, which stay where the rows are: the point tells them all.
 
-    theta = None
+    Attributes
+    ----------
+    theta : ndarray of shape (k, d + 1)
+        The point.
+    sums : ndarray of shape (k,)
+        Over all rows; of a softmax, those of `curvatures_of_classes`.
+    matter : ndarray of shape (k,)
+        How much all rows matter to a `RowSample`; zeros if there is none.
+    """
+
+    theta = sums = matter = None
 
 
 class DistributedProblem(LinearProblem):
@@ -71,8 +84,6 @@ class DistributedProblem(LinearProblem):
         How a worker makes the problem of a chunk; coordinates are this problem's.
     penalty : Penalty
     """
-
-    rows_at_hand = False
 
     def __init__(self, chunks, rows, summary, recipe, penalty):
         self.chunks, self.X, self.recipe, self.penalty = chunks, rows, recipe, penalty
@@ -115,11 +126,13 @@ class DistributedProblem(LinearProblem):
         return self.chunks.over_groups(_sum_over_chunks, (of_chunk, recipe, *parameters))
 
     def loss_sums(self, theta, curvature=None):
-        if curvature is not None:
-            curvature.theta = theta
         if self.moments is not None:
             return self.moments.loss_sums(theta)
-        return self._sum(_loss_sums, theta)
+        if curvature is None:
+            return self._sum(_loss_sums, theta)
+        curvature.theta = theta
+        *sums, curvature.sums, curvature.matter = self._sum(_loss_and_curvature_sums, theta)
+        return sums
 
     def means_and_variances(self):
         if self.moments is not None:
@@ -127,20 +140,39 @@ class DistributedProblem(LinearProblem):
         n, mean, square = self._sum(_column_moments)[0]
         return mean, square / n
 
-    def hessian_bound(self, curvature):
-        if self.moments is not None:
-            shift = np.zeros(self.d) if self.coordinates.identity else self.coordinates.shift
-            return self._add_ridge(self._as_metric(curvature * self.moments.gram(shift)))
-        return self._add_ridge(self._sum(_hessian_bound, float(curvature))[0] / self.total_weight)
+    def hessian_bound(self, curvature, sample=None):
+        if sample is None or sample.share == 1:
+            return self._add_ridge(curvature * self._plain_gram)
+        matter = self._sum(_matter_of_weights)
+        return self._add_ridge(curvature * self._metrics(_sampled_hessians, None, sample, matter)[0])
 
-    def passes_per_hessian(self, curvature):
-        return super().passes_per_hessian(curvature) + 1  # the rows' curvatures are computed anew
+    @cached_property
+    def _plain_gram(self):
+        if self.moments is not None:
+            return self._as_metric(self.moments.gram(self._shift()))
+        return self._metrics(_plain_gram)[0]
+
+    def _metrics(self, of_chunk, *parameters):
+        """Means over all rows from of_chunk's over those of a chunk, times their weight."""
+        return [A / self.total_weight for A in self._sum(of_chunk, *parameters)]
 
     def _share_of_main_rows(self, curvature):
-        return 1.0  # at most
+        (count,) = self._sum(_count_of_main_rows, curvature.theta, self._least_of_main_rows(curvature))
+        return count / (self.k * len(self.X))
 
-    def local_hessians(self, curvature):
-        hessians = [H / self.total_weight for H in self._sum(_local_hessians, curvature.theta)]
+    def _least_of_main_rows(self, curvature):
+        return NEGLIGIBLE * curvature.sums / len(self.X)
+
+    def local_hessians(self, curvature, sample=None):
+        if self.loss.coupled and not self.small_softmax:
+            least = self._least_of_main_rows(curvature)
+            *hessians, main = self._metrics(_main_grams, curvature.theta, least)
+            for H, rest in zip(hessians, curvature.sums / self.total_weight - main, strict=True):
+                H += rest * self._plain_gram
+        elif sample is None or sample.share == 1:
+            hessians = self._metrics(_local_hessians, curvature.theta)
+        else:
+            hessians = self._metrics(_sampled_hessians, curvature.theta, sample, curvature.matter)
         for H in hessians:
             H.flat[:: len(H) + 1] += np.tile(self._ridge(), len(H) // (self.d + 1))
         return hessians
@@ -148,11 +180,19 @@ class DistributedProblem(LinearProblem):
     def mean_curvature(self, curvature):
         if self.loss.coupled:
             return self.loss.curvature
-        total = float(self._sum(_total_curvature, curvature.theta)[0])
-        return max(total / (self.k * self.total_weight), 1e-12)
+        return max(float(curvature.sums.sum()) / (self.k * self.total_weight), 1e-12)
 
     def empty_curvature(self):
         return Curvature()
+
+    def row_lengths(self):
+        """None: they stay where the rows are, from now on beside their targets."""
+        chunks = copy.copy(self.chunks)
+        recipe = chunks.at_hand(replace(self.recipe, coordinates=self.coordinates))
+        firsts = np.cumsum([0, *chunks.n_rows[:-1]]).tolist()
+        of_chunk = zip(repeat(recipe), chunks.X, chunks.targets, firsts, repeat(chunks.n_jobs), strict=False)
+        chunks.targets = chunks.beside_rows(_with_lengths, of_chunk)
+        self.chunks = chunks
 
     def _without_targets(self):
         other = copy.copy(self)
@@ -236,14 +276,24 @@ class Moments:
 
 @dataclass
 class Targets:
-    """Y (k, m) and weights (m,) or None of a chunk, as the kernels take them."""
+    """Y (k, m) and weights (m,) or None of a chunk, as the kernels take them.
+
+    Attributes
+    ----------
+    lengths : ndarray of shape (m,) or None
+        `LinearProblem.row_lengths` where rows are sampled.
+    first : int
+        Number of the first row among those of all chunks.
+    """
 
     Y: np.ndarray
     weight: np.ndarray | None
+    lengths: np.ndarray | None = None
+    first: int = 0
 
     def __sizeof__(self):
         """Bytes, as Dask asks for them."""
-        return self.Y.nbytes + (0 if self.weight is None else self.weight.nbytes)
+        return sum(a.nbytes for a in (self.Y, self.weight, self.lengths) if a is not None)
 
 
 @dataclass
@@ -256,20 +306,23 @@ class Summary:
     floor : ndarray of shape (n_groups,)
         Sum of the least losses of the rows.
     Y, weight : ndarrays of shapes (k, n) and (n,)
-        Few weighted values with the mean of all and, up to 1 / n of the rows, their quantiles.
+        All targets; of more than `buckets`, that many of equal weight, with the same mean and, up to 1 / n
+        of the rows, the same quantiles. Labels: each class and its weight.
+    buckets : int
     """
 
     total_weight: float
     floor: np.ndarray
     Y: np.ndarray
     weight: np.ndarray
+    buckets: int = 0
 
     def __add__(self, other):
         total, floor = self.total_weight + other.total_weight, self.floor + other.floor
         if self.Y.dtype.kind == "i":  # labels: each has its weight
             return Summary(total, floor, self.Y, self.weight + other.weight)
         Y, weight = np.hstack([self.Y, other.Y]), np.append(self.weight, other.weight)
-        return Summary(total, floor, *_condensed(Y, weight))
+        return Summary(total, floor, *_condensed(Y, weight, self.buckets), self.buckets)
 
 
 @dataclass
@@ -288,7 +341,7 @@ class Recipe:
     weight_scale: float = 1.0
 
     def problem(self, X, targets, n_threads, penalty=None):
-        """None for a chunk without weight."""
+        """With `lengths` and `first` of its targets; None for a chunk without weight."""
         Y, weight = targets.Y, targets.weight
         if len(X) == 0 or (weight is not None and not weight.any()):
             return None
@@ -303,6 +356,7 @@ class Recipe:
             fit_intercept=self.fit_intercept, n_threads=n_threads,
         )  # fmt: skip
         problem.coordinates = self.coordinates or problem.coordinates
+        problem.lengths, problem.first = targets.lengths, targets.first
         return problem
 
 
@@ -321,6 +375,38 @@ def _loss_sums(problem, theta):
     return problem.loss_sums(theta)
 
 
+def _loss_and_curvature_sums(problem, theta):
+    """The same, and `Curvature.sums` and `Curvature.matter`."""
+    H, matters = problem.empty_curvature(), np.zeros(problem.k)
+    total, gradient = problem.loss_sums(theta, H)
+    if problem.loss.coupled:
+        sums = np.array([h.sum() for h in problem.curvatures_of_classes(H)])
+    else:
+        sums = H.sum(axis=1, dtype=np.float64)
+    if problem.lengths is not None:
+        matters[:] = [matter(h, problem.lengths) for h in H]
+    return total, gradient, sums, matters
+
+
+def _matter_of_weights(problem):
+    return (np.array([matter(h, problem.lengths) for h in _curvature(problem, None)]),)
+
+
+def _curvature(problem, theta):
+    """Curvatures of the rows; theta=None: were they all alike."""
+    if theta is None:
+        weight = np.ones(len(problem.X)) if problem.weight is None else problem.weight
+        return weight[None]
+    H = problem.empty_curvature()
+    problem.loss_sums(theta, H)
+    return H
+
+
+def _with_lengths(recipe, X, targets, first, n_jobs):
+    problem = recipe.problem(X, targets, _n_threads(n_jobs))
+    return targets if problem is None else replace(targets, lengths=problem.row_lengths(), first=first)
+
+
 def _column_moments(problem):
     return (problem.column_moments(),)
 
@@ -329,22 +415,40 @@ def _column_counts(problem):
     return (problem.column_counts(),)
 
 
-def _hessian_bound(problem, curvature):
+def _plain_gram(problem):
     with one_blas_thread(problem.X.size * problem.d):
-        return (problem.hessian_bound(curvature) * problem.total_weight,)
+        return (problem.hessian_bound(1.0) * problem.total_weight,)
 
 
 def _local_hessians(problem, theta):
-    curvature = problem.empty_curvature()
-    problem.loss_sums(theta, curvature)
+    return _of_curvature(problem, _curvature(problem, theta))
+
+
+def _sampled_hessians(problem, theta, sample, matters):
+    piece = sample.piece(problem.lengths, problem.first)
+    rows = [piece.of_curvature(*each) for each in zip(_curvature(problem, theta), matters, strict=True)]
+    return _of_curvature(problem, rows)
+
+
+def _of_curvature(problem, curvature):
     with one_blas_thread(problem.X.size * problem.d):
         return tuple(H * problem.total_weight for H in problem.local_hessians(curvature))
 
 
-def _total_curvature(problem, theta):
-    curvature = problem.empty_curvature()
-    problem.loss_sums(theta, curvature)
-    return (curvature.sum(dtype=np.float64),)
+def _count_of_main_rows(problem, theta, least):
+    H = problem.curvatures_of_classes(_curvature(problem, theta))
+    return (sum(np.count_nonzero(h >= c) for h, c in zip(H, least, strict=True)),)
+
+
+def _main_grams(problem, theta, least):
+    """Gram matrices of the rows that matter to each class, and the sums (k,) of their curvatures."""
+    grams, sums = [], []
+    with one_blas_thread(problem.X.size * problem.d):
+        for h, c in zip(problem.curvatures_of_classes(_curvature(problem, theta)), least, strict=True):
+            main = np.where(h >= c, h, 0.0)
+            grams.append(problem.gram(main) * problem.total_weight)
+            sums.append(main.sum())
+    return *grams, np.array(sums)
 
 
 def _moments_of_all(problem):
@@ -376,21 +480,23 @@ def _summary(problem):
         counts = np.bincount(problem.Y[0].astype(np.intp), weight, minlength=problem.k)
         return (Summary(problem.total_weight, floor, np.arange(problem.k)[None], counts),)
     weight = np.ones(len(problem.X)) if weight is None else weight.astype(np.float64)
-    return (Summary(problem.total_weight, floor, *_condensed(problem.Y.astype(np.float64), weight)),)
+    buckets = 1 if loss.target == "margin" else BUCKETS  # of margins, the mean says all
+    condensed = _condensed(problem.Y.astype(np.float64), weight, buckets)
+    return (Summary(problem.total_weight, floor, *condensed, buckets),)
 
 
-def _condensed(Y, weight):
-    """Y (k, n) as at most BUCKETS values of equal weight, each the mean of its share of the sorted row."""
-    if Y.shape[1] <= BUCKETS:
+def _condensed(Y, weight, n):
+    """Y (k, m) as at most n values of equal weight, each the mean of its share of the sorted row."""
+    if Y.shape[1] <= n:
         return Y, weight
-    edges = np.linspace(0.0, 1.0, BUCKETS + 1)
-    condensed = np.empty((len(Y), BUCKETS))
+    edges = np.linspace(0.0, 1.0, n + 1)
+    condensed = np.empty((len(Y), n))
     for y, buckets in zip(Y, condensed, strict=True):
         order = np.argsort(y)
         s = np.append(0.0, np.cumsum(weight[order]))
         sums = np.append(0.0, np.cumsum(weight[order] * y[order]))
-        buckets[:] = np.diff(np.interp(edges * s[-1], s, sums)) * (BUCKETS / s[-1])
-    return condensed, np.full(BUCKETS, weight.sum() / BUCKETS)
+        buckets[:] = np.diff(np.interp(edges * s[-1], s, sums)) * (n / s[-1])
+    return condensed, np.full(n, weight.sum() / n)
 
 
 _STATE = ("u", "slots", "owed", "owed_total", "mean", "mean_count")

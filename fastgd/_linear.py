@@ -35,14 +35,7 @@ class LinearProblem:
     penalty : Penalty
     k : int
         Number of outputs.
-
-    Attributes
-    ----------
-    rows_at_hand : bool
-        Whether something may be asked of each row.
     """
-
-    rows_at_hand = True
 
     def __init__(self, X, Y, weight, loss, penalty, *, k, fit_intercept, n_threads):
         self.X, self.Y, self.weight = X, Y, weight
@@ -164,7 +157,7 @@ class LinearProblem:
         mean, variance = self.means_and_variances()
         return self.total_weight, mean, variance * self.total_weight
 
-    def _gram(self, h):
+    def gram(self, h):
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
         return self._as_metric(moments.weighted_gram(self.X, h, self._shift(), self.n_threads))
 
@@ -200,14 +193,21 @@ class LinearProblem:
         offset = 0.0 if self.coordinates.identity else float(np.abs(self.coordinates.offsets).max())
         return max(Gram.RIDGE, float(np.finfo(self.X.dtype).eps) * (16 + offset))
 
-    def hessian_bound(self, curvature):
-        """curvature * X^T X / m + l2: at least the Hessian everywhere if the loss's is below."""
-        return self._add_ridge(curvature * self._plain_gram)
+    def hessian_bound(self, curvature, sample=None):
+        """curvature * X^T X / m + l2: at least the Hessian everywhere if the loss's is below.
+
+        sample : RowSample or None
+            Rows that stand for all.
+        """
+        if sample is None or sample.share == 1:
+            return self._add_ridge(curvature * self._plain_gram)
+        weight = np.broadcast_to(1.0, len(self.X)) if self.weight is None else self.weight
+        return self._add_ridge(curvature * self.gram(sample.of_curvature(weight)))
 
     @cached_property
     def _plain_gram(self):
         weight = np.ones(len(self.X)) if self.weight is None else self.weight.astype(np.float64)
-        return self._gram(weight)
+        return self.gram(weight)
 
     @property
     def small_softmax(self):
@@ -223,26 +223,36 @@ class LinearProblem:
         return self._share_of_main_rows(curvature) * self.k * self.d / 64
 
     def _share_of_main_rows(self, P):
-        H = P * (1 - P)
-        return float(np.mean(H >= NEGLIGIBLE * H.mean(axis=1, keepdims=True)))
+        return float(np.mean([np.mean(h >= NEGLIGIBLE * h.mean()) for h in self.curvatures_of_classes(P)]))
 
-    def local_hessians(self, curvature):
-        """Hessian at the point whose row curvatures (k, m) `value_and_grad` has told, an array or row by row.
+    def curvatures_of_classes(self, P):
+        """Weighted second derivatives of the rows, class by class of a softmax of probabilities P (k, m)."""
+        weight = 1.0 if self.weight is None else self.weight.astype(np.float64)
+        for p in P:
+            p = p.astype(np.float64, copy=False)
+            yield weight * p * (1 - p)
+
+    def local_hessians(self, curvature, sample=None):
+        """Hessian at the point whose row curvatures (k, m) `value_and_grad` has told.
 
         One for every output; of a softmax (curvature: its probabilities), one over all classes where that
         is cheap, else its diagonal blocks.
+
+        sample : RowSample or None
+            Rows that stand for all.
         """
         if not self.loss.coupled:
-            return [self._add_ridge(self._gram(h.astype(np.float64, copy=False))) for h in curvature]
+            rows = curvature if sample is None else map(sample.of_curvature, curvature)
+            return [self._add_ridge(self.gram(h.astype(np.float64, copy=False))) for h in rows]
+        if not self.small_softmax:
+            return [self._add_ridge(self._main_gram(h)) for h in self.curvatures_of_classes(curvature)]
         P, k, p = curvature.astype(np.float64), self.k, self.d + 1
         weight = 1.0 if self.weight is None else self.weight.astype(np.float64)
-        if not self.small_softmax:
-            return [self._add_ridge(self._main_gram(weight * q * (1 - q))) for q in P]
         hessian = np.empty((k, p, k, p))
         for c in range(k):
-            hessian[c, :, c] = self._add_ridge(self._gram(weight * P[c] * (1 - P[c])))
+            hessian[c, :, c] = self._add_ridge(self.gram(weight * P[c] * (1 - P[c])))
             for other in range(c):
-                hessian[c, :, other] = hessian[other, :, c] = -self._gram(weight * P[c] * P[other])
+                hessian[c, :, other] = hessian[other, :, c] = -self.gram(weight * P[c] * P[other])
         return [hessian.reshape(k * p, k * p)]
 
     def _main_gram(self, h):
@@ -253,7 +263,7 @@ class LinearProblem:
         """
         main = np.where(h >= NEGLIGIBLE * h.mean(), h, 0.0)
         rest = (h.sum() - main.sum()) / self.total_weight
-        return self._gram(main) + rest * self._plain_gram
+        return self.gram(main) + rest * self._plain_gram
 
     def mean_curvature(self, curvature):
         """Mean second derivative of the rows' losses; of a softmax its bound."""
@@ -301,6 +311,12 @@ class LinearProblem:
         c = self.coordinates
         shift, scale = (np.zeros(self.d), np.ones(self.d)) if c.identity else (c.shift, c.scale)
         return moments.row_norms(self.X, shift, scale * self._overlap(batch_size), self.n_threads)
+
+    def row_lengths(self):
+        """Squared lengths of the rows in these coordinates, the intercept's 1 included; for samples."""
+        lengths = self.row_norms(1)
+        lengths += 1
+        return lengths.astype(np.float32)
 
     def _overlap(self, batch_size):
         """What `row_norms` multiplies the columns by, as few sparse rows of a batch may have them."""

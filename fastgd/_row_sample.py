@@ -7,6 +7,8 @@ length, and count the inverse of it, so that the few rows that alone have a rare
 these are depends on nothing but their numbers; a larger sample holds the smaller one.
 """
 
+import copy
+
 import numpy as np
 
 PER_COLUMN = 25  # rows per column of the first sample: a fifth off in any direction
@@ -21,56 +23,74 @@ class RowSample:
 
     Parameters
     ----------
-    lengths : ndarray of shape (m,)
-        Squared lengths of the rows, the intercept's 1 included.
-    d : int
-        Number of columns.
+    m, d : int
+        Numbers of rows and columns.
+    lengths : ndarray of shape (m,) or None
+        Squared lengths of the rows, the intercept's 1 included; None where the rows are elsewhere.
+
+    Attributes
+    ----------
+    first : int
+        Number of the first of the rows whose lengths are here, a `piece` of all.
     """
 
-    def __init__(self, lengths, d):
-        self.lengths, self.d, self.size = lengths, d, PER_COLUMN * d
+    first = 0
+
+    def __init__(self, m, d, lengths):
+        self.m, self.d, self.lengths, self.size = m, d, lengths, PER_COLUMN * d
 
     @classmethod
     def of(cls, problem):
         """None where the Hessian of all rows is to be preferred."""
         m, d = problem.X.shape
-        wanted = problem.rows_at_hand and not problem.loss.coupled and d >= FEWEST_COLUMNS
-        if not wanted or not _pays(PER_COLUMN * d, m):
+        if problem.loss.coupled or d < FEWEST_COLUMNS or not _pays(PER_COLUMN * d, m):
             return None
-        lengths = problem.row_norms(1)
-        lengths += 1
-        return cls(lengths.astype(np.float32), d)
+        return cls(m, d, problem.row_lengths())
 
     def anew(self):
         """The first sample, for another descent over the same rows."""
-        return RowSample(self.lengths, self.d)
+        return RowSample(self.m, self.d, self.lengths)
+
+    def piece(self, lengths, first):
+        """The same sample for some of the rows."""
+        other = copy.copy(self)
+        other.lengths, other.first = lengths, first
+        return other
 
     @property
     def share(self):
         """Of the rows."""
-        m = len(self.lengths)
-        return self.size / m if _pays(self.size, m) else 1.0
+        return self.size / self.m if _pays(self.size, self.m) else 1.0
 
-    def of_curvature(self, h):
-        """Curvatures (m,), most of them zero, whose Hessian is on average that of h, the rows' own."""
+    def of_curvature(self, h, total=None):
+        """Curvatures (m,), most of them zero, whose Hessian is on average that of h, the rows' own.
+
+        total : `matter` of all rows, where a piece of them is here
+        """
         if self.share == 1:
             return h
-        m = len(self.lengths)
-        picked = np.zeros(m)
-        parts = [slice(first, min(first + ROWS_AT_A_TIME, m)) for first in range(0, m, ROWS_AT_A_TIME)]
-        total = sum(self._matter(h, part).sum() for part in parts) or 1.0
-        for part in parts:
-            chance = np.minimum(self._matter(h, part) * (self.size / total), 1.0)
-            place = GOLDEN * np.arange(part.start + 1, part.stop + 1) % 1.0
+        picked = np.zeros(len(h))
+        total = (matter(h, self.lengths) if total is None else total) or 1.0
+        for part, matters in _by_parts(h, self.lengths):
+            chance = np.minimum(matters * (self.size / total), 1.0)
+            place = GOLDEN * np.arange(self.first + part.start + 1, self.first + part.stop + 1) % 1.0
             np.divide(h[part], chance, out=picked[part], where=place < chance)
         return picked
 
-    def _matter(self, h, part):
-        """How much rows matter to the Hessian with curvatures h."""
-        return h[part] * self.lengths[part].astype(np.float64)
-
     def grow(self):
         self.size *= GROWTH
+
+
+def matter(h, lengths):
+    """How much rows matter, all together, to the Hessian with curvatures h."""
+    return float(sum(matters.sum() for _, matters in _by_parts(h, lengths)))
+
+
+def _by_parts(h, lengths):
+    """Some rows at a time, and how much each of them matters."""
+    for first in range(0, len(h), ROWS_AT_A_TIME):
+        part = slice(first, min(first + ROWS_AT_A_TIME, len(h)))
+        yield part, h[part] * lengths[part].astype(np.float64)
 
 
 def _pays(size, m):

@@ -192,9 +192,9 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
 
     while monitor.proceed():
         if metric is None:
-            base = _base_of_damping(problem, H, sample) if base is None else base
-            rows = H if sample is None else map(sample.of_curvature, H)
-            hessians = [_damped(P, damping * base) for P in problem.local_hessians(rows)]
+            if base is None:  # were all rows curved alike
+                base = problem.hessian_bound(problem.mean_curvature(H), sample)
+            hessians = [_damped(P, damping * base) for P in problem.local_hessians(H, sample)]
             metric = Gram(hessians, problem.rounding)
             if sample is not None:
                 sample.grow()
@@ -278,16 +278,6 @@ def backtrack(problem, u, direction, objective, slope, H, settled):
             return step, value, gradient, tries
         t = np.where(low[:, None], t, np.where(settled[:, None], 0.0, t / 4))
     return None
-
-
-def _base_of_damping(problem, H, sample):
-    """The Hessian, were all rows curved alike."""
-    mean = problem.mean_curvature(H)
-    if sample is None:
-        return problem.hessian_bound(mean)
-    h = np.broadcast_to(mean, H.shape[1]) if problem.weight is None else mean * problem.weight
-    (base,) = problem.local_hessians([sample.of_curvature(h)])
-    return base
 
 
 def _damped(P, base):

@@ -29,7 +29,7 @@ def table():
 
 
 def sample_of(X):
-    return RowSample(1 + np.einsum("ij,ij->i", X, X), X.shape[1])
+    return RowSample(*X.shape, 1 + np.einsum("ij,ij->i", X, X))
 
 
 def test_hessian_of_a_sample_is_close_to_that_of_all_rows_in_every_direction(table):
