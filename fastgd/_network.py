@@ -298,16 +298,13 @@ class NetworkProblem:
 
         No entry comes to lie further from zero than 10: a rare one-hot column is not blown up by its
         small variance. Columns of one kind (pixels, counts) keep their proportions up to a factor of 10,
-        and their zero, as those of sparse rows all do. A constant column is left out, unless more rows are
-        to come (`streaming`).
+        and their zero. A constant column is left out, unless more rows are to come (`streaming`).
 
         rows : X, Y and weights to tell it from; None is the problem's own
         """
         X, Y, weight = rows or self.rows
         mean, variance = column_means_and_variances(X, weight, self.n_threads)
         least, most = column_ranges(X, weight)
-        if is_sparse(X):
-            mean, variance = np.zeros_like(mean), np.where(variance > 0, variance + mean**2, 0.0)
         reach = np.maximum(most - mean, mean - least)
         spread = np.maximum(np.sqrt(variance), reach / 10)
         if variance.any():

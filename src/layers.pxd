@@ -37,6 +37,7 @@ cdef struct Shape:
     const Py_ssize_t* hat
     const Py_ssize_t* inverse
     Py_ssize_t gradient, own, chunk, z, r, y, s, share, work
+    Py_ssize_t entry  # biases of the first layer for sparse rows as they are, and sums of its D
     int activation
     bint batch_norm, biases
 
@@ -48,7 +49,21 @@ cdef struct Inputs:
     const Layout* rows
     const Py_ssize_t* order  # row i is order[first + i], or first + i where there is none
     Py_ssize_t first
-    const double* scale  # of the columns of sparse rows, or NULL
+    # columns of sparse rows are seen as (x - shift) * scale; NULL for as they are
+    const double* shift
+    const double* scale
+
+
+cdef inline void bias_of_entry(
+    const Inputs* inputs, Py_ssize_t h, const floating* W, const floating* b, floating* out,
+) noexcept nogil:
+    """out (h,) = b - (shift * scale) W: what the first layer adds to sparse rows as they are."""
+    cdef Py_ssize_t j
+    memcpy(out, b, h * sizeof(floating))
+    if inputs.scale != NULL:
+        for j in range(inputs.rows.d):
+            if inputs.shift[j] != 0:
+                axpy(h, <floating> (-inputs.shift[j] * inputs.scale[j]), W + j * h, out)
 
 
 cdef inline void enter_sparse(
@@ -137,15 +152,19 @@ cdef inline void forward(
     cdef const floating* A = <const floating*> inputs.dense + first * net.size[0]
     cdef const floating* W
     cdef const floating* b
+    cdef const floating* begin
     cdef floating* out
+    cdef bint sparse
     for l in range(last):
         fan_in, h = net.size[l], net.size[l + 1]
         W = theta + net.at[l]
         b = W + fan_in * h
         out = w + net.a[l + 1] + first * h
+        sparse = l == 0 and inputs.rows.sparse
+        begin = <const floating*> (w + net.entry) if sparse else b
         for i in range(n):
-            memcpy(out + i * h, b, h * sizeof(floating))
-        if l == 0 and inputs.rows.sparse:
+            memcpy(out + i * h, begin, h * sizeof(floating))
+        if sparse:
             enter_sparse(inputs, first, n, h, W, out)
         else:
             product(False, False, n, h, fan_in, A, fan_in, W, h, True, out, h)

@@ -17,14 +17,15 @@ import numpy as np
 cimport cython
 from cython cimport floating
 from cython.parallel cimport prange
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from activations cimport ACTIVATIONS, N_ACTIVATIONS
-from layers cimport Inputs, Shape, backward, forward
+from layers cimport Inputs, Shape, backward, bias_of_entry, forward
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
 from pieces cimport Update, update_apart, weigh_piece
 from products cimport descend, own_product
 from rows cimport Layout, fetch, layout_of, values_of
+from simd cimport axpy
 from updates cimport add_to_mean
 
 ACTIVATION_IDS = {ACTIVATIONS[i].name.decode(): i for i in range(N_ACTIVATIONS)}
@@ -130,11 +131,15 @@ cdef void pass_batch(
     int n_threads,
 ) noexcept nogil:
     """total (chunks, k) += losses of a batch; in training its gradient, and the update if one is given."""
-    cdef Py_ssize_t first = 0, n, c, piece, pieces = 0, l
-    cdef Inputs inputs = Inputs(NULL, X, layout, order, 0, coordinates.scale)
+    cdef Py_ssize_t first = 0, n, c, piece, pieces = 0, l, i, h = net.size[1]
+    cdef Inputs inputs = Inputs(NULL, X, layout, order, 0, coordinates.shift, coordinates.scale)
+    cdef floating* sums = w + net.entry + h
     cdef bint threads = net.chunks > 1 and n_threads > 1
     for l in range(net.layers):
         pieces += net.pieces[l]
+    if layout.sparse:
+        bias_of_entry(&inputs, h, <const floating*> theta, <const floating*> theta + net.size[0] * h,
+                      w + net.entry)
     while first < rows:
         n = min(net.block, rows - first)
         inputs.first = first
@@ -146,6 +151,10 @@ cdef void pass_batch(
             pass_chunk(net, X, Y, targets, m, weight, order + first, <const floating*> theta, theta,
                        coordinates, loss, params, factor, training, &inputs, c, n, total + c * net.k, w)
         if training:
+            if layout.sparse:
+                memset(sums, 0, h * sizeof(floating))
+                for i in range(n):
+                    axpy(h, <floating> 1, <const floating*> w + net.d[0] + i * h, sums)
             for piece in prange(pieces, schedule="static", chunksize=1, num_threads=n_threads,
                                 use_threads_if=threads):
                 weigh_piece(net, piece, &inputs, n, first > 0, first + n == rows, w, update, theta,
@@ -214,6 +223,7 @@ cdef class Network:
         kept = hidden if batch_norm else []
         self.hat_ = np.array([room(block * h) for h in kept] + [0], dtype=np.intp)
         self.inverse_ = np.array([room(2 * h) for h in kept] + [0], dtype=np.intp)
+        self.shape.entry = room(2 * sizes[1])
         self.shape.own, shared, ends = ends[-1], ends[-1], [0]
         self.shape.z, self.shape.r = room(k * per_chunk), room(k * per_chunk)
         self.shape.y, self.shape.s = room(k * per_chunk), room(per_chunk)
@@ -247,8 +257,7 @@ cdef class Network:
         unit : float
             In which the loss is measured: its gradient is divided by it.
         coordinates : tuple of four arrays of shapes (d,), (d,), (k,), (k,), or None
-            Columns are seen as (x - shift) * scale, of sparse rows as x * scale; predictors as
-            z * out_scale + out_shift.
+            Columns are seen as (x - shift) * scale, predictors as z * out_scale + out_shift.
         penalised : (n_total,) or None
             Scale of each weight under the penalty; None for one.
         state : (slots, n_total)
@@ -344,11 +353,14 @@ cdef class Network:
         cdef Shape* net = &self.shape
         cdef Layout layout = layout_of(X)
         cdef const floating[:, :] values = values_of(X)
-        cdef Inputs inputs = Inputs(NULL, &values[0, 0], &layout, NULL, 0, NULL)
+        cdef Inputs inputs = Inputs(NULL, &values[0, 0], &layout, NULL, 0, NULL, NULL)
         cdef floating[::1] work = self.work
         out = np.empty((m, self.shape.k), self.work.dtype)
         cdef floating[:, ::1] Z = out
         with nogil:
+            if layout.sparse:
+                bias_of_entry(&inputs, net.size[1], &theta[0], &theta[net.size[0] * net.size[1]],
+                              &work[net.entry])
             while first < m:
                 n = min(net.block, m - first)
                 inputs.first = first

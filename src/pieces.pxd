@@ -29,9 +29,9 @@ cdef inline Py_ssize_t end_of_piece(Shape* net, Py_ssize_t l, Py_ssize_t piece) 
 
 cdef inline void gradient_of_sparse(
     const Inputs* inputs, Py_ssize_t n, Py_ssize_t h, Py_ssize_t lo, Py_ssize_t hi, const floating* D,
-    floating* G,
+    const floating* sums, floating* G,
 ) noexcept nogil:
-    """Rows lo .. hi of G (d, h) += X^T D over the n rows of a batch."""
+    """Rows lo .. hi of G (d, h) += X^T D over the n rows of a batch; sums (h,): of D."""
     cdef Py_ssize_t i, p, j, row
     cdef const floating* x = <const floating*> inputs.sparse
     for i in range(n):
@@ -43,6 +43,10 @@ cdef inline void gradient_of_sparse(
             if j >= lo:
                 axpy(h, <floating> (x[p] * (1 if inputs.scale == NULL else inputs.scale[j])), D + i * h,
                      G + j * h)
+    if inputs.scale != NULL:
+        for j in range(lo, hi):
+            if inputs.shift[j] != 0:
+                axpy(h, <floating> (-inputs.shift[j] * inputs.scale[j]), sums, G + j * h)
 
 
 cdef inline void gradient_of_biases(
@@ -85,7 +89,7 @@ cdef inline void gradient_of_piece(
         if l == 0 and inputs.rows.sparse:
             if not add:
                 memset(G + lo * h, 0, (hi - lo) * h * sizeof(floating))
-            gradient_of_sparse(inputs, rows, h, lo, hi, D, G)
+            gradient_of_sparse(inputs, rows, h, lo, hi, D, <const floating*> (w + net.entry + h), G)
         else:
             product(True, False, hi - lo, h, rows, A + lo, fan_in, D, h, add, G + lo * h, h)
         return
