@@ -29,6 +29,8 @@ from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import Result, accelerated, newton, smoothing, variable_metric
 from ._threads import one_blas_thread
 
+STREAMED_PER_COLUMN = 32  # rows of a chunk, from which it pays to ask how far they point the same way
+
 
 def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
     """Minimise a problem as planned.
@@ -154,12 +156,13 @@ def set_scales(problem, plan, moments=None):
                 rate /= 1 + problem.penalty_curvature
             plan.schedule = Adaptive(rate, smallest=0.01 * rate)
         return
-    horizon = len(problem.X) if moments is None else 1000
+    streaming = moments is not None
+    horizon = 1000 if streaming else len(problem.X)
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
         if moments is None:
             moments = problem.means_and_variances()
-        # a batch of sparse rows cannot afford the offset of every column
-        centred = problem.fit_intercept and (plan.full or not problem.sparse)
+        # a batch of few entries cannot afford the offset of every column
+        centred = problem.fit_intercept and (plan.full or not problem.wide_and_sparse)
         problem.coordinates = standardised(
             *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred
         )
@@ -170,9 +173,10 @@ def set_scales(problem, plan, moments=None):
         plan.schedule.smallest *= plan.schedule.eta
         return
 
-    plan.schedule = CappedSteps.of_rows(problem, plan, curvature, horizon)
+    drawn = plan.shuffle and (not streaming or len(problem.X) >= STREAMED_PER_COLUMN * (problem.d + 100))
+    plan.schedule = CappedSteps.of_rows(problem, plan, curvature, horizon, drawn=drawn)
     if problem.loss.curvature is None:
-        plan.slope_bound = curvature
+        plan.slope_bound = curvature * problem.total_weight / len(problem.X)
 
 
 def _size_of_target(problem):

@@ -209,6 +209,14 @@ class DistributedProblem(LinearProblem):
         scale = scale * self._overlap(batch_size)
         return np.array([np.sum((variance + (mean - shift) ** 2) * scale**2)])
 
+    def weighted(self, of_rows):
+        """A mean is so already."""
+        return of_rows
+
+    def largest_curvature(self, weight, curvature):
+        """Of all rows, whatever the weight of the mean row."""
+        return self.lipschitz(curvature, self.d < GRAM_LIMIT)
+
     def column_counts(self):
         return self._sum(_column_counts)[0]
 
@@ -518,8 +526,9 @@ def _local_epoch(parameters, argument, Xs, all_targets, n_jobs):
             local = replace(plan, batch_size=min(plan.batch_size, m))
             if isinstance(plan.schedule, CappedSteps):
                 local.schedule = CappedSteps.of_rows(
-                    problem, local, plan.schedule.curvature, plan.schedule.horizon / n_workers
-                )
+                    problem, local, plan.schedule.curvature, plan.schedule.horizon / n_workers,
+                    drawn=plan.shuffle,
+                )  # fmt: skip
                 local.schedule.eta = plan.schedule.eta
             order = np.arange(m, dtype=np.intp)
             order = rng.permutation(order) if plan.shuffle else order

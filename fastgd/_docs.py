@@ -228,8 +228,8 @@ FIT = """Fit the model.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             float32 and float64, C- or Fortran-ordered, are used without a copy; mini-batches copy
             Fortran-ordered data. Sparse rows are CSR, other formats are converted; the results are those of
-            the same numbers in an ndarray, and only ``learning_rate="auto"`` of mini-batches and networks
-            differs: it scales sparse columns without centring them.
+            the same numbers in an ndarray, and only mini-batches of linear models with
+            ``learning_rate="auto"`` on more than 256 columns differ: they are scaled without being centred.
         y : array-like
             Targets.
         coef_init, intercept_init : array-like or None, default=None

@@ -20,6 +20,8 @@ from ._sparse import is_sparse
 
 _SQUARED = regression_loss("squared_error")
 NEGLIGIBLE = 0.2  # curvature of a row, as a share of the mean, below which it counts with its like
+FEW_COLUMNS = 256  # of sparse rows, up to which a batch may look at all of them, as at those of dense rows
+ROWS_PER_COLUMN = 8  # that tell the largest curvature well enough
 SOFTMAX_LIMIT = 512  # parameters up to which the full Hessian of a softmax is formed
 
 
@@ -52,6 +54,11 @@ class LinearProblem:
     def sparse(self):
         """Whether the rows are."""
         return is_sparse(self.X)
+
+    @property
+    def wide_and_sparse(self):
+        """Whether a batch with automatic steps looks at none but the columns that it has entries in."""
+        return self.sparse and self.d > FEW_COLUMNS
 
     @cached_property
     def floor(self):
@@ -312,6 +319,21 @@ class LinearProblem:
         shift, scale = (np.zeros(self.d), np.ones(self.d)) if c.identity else (c.shift, c.scale)
         return moments.row_norms(self.X, shift, scale * self._overlap(batch_size), self.n_threads)
 
+    def weighted(self, of_rows):
+        """Numbers of the rows, (m,), times their weights."""
+        return of_rows if self.weight is None else of_rows * self.weight
+
+    def largest_curvature(self, weight, curvature):
+        """`lipschitz` as some of the rows tell it, which have weights, (m,)."""
+        every = max(1, len(self.X) // (ROWS_PER_COLUMN * (self.d + 100)))
+        some, weight = self.X[::every], weight[::every].astype(self.X.dtype)
+        problem = LinearProblem(
+            contiguous(some), np.zeros((1, len(some)), self.X.dtype), weight, _SQUARED, self.penalty, k=1,
+            fit_intercept=self.fit_intercept, n_threads=self.n_threads,
+        )  # fmt: skip
+        problem.coordinates = self.coordinates
+        return problem.lipschitz(curvature, self.d < FEW_COLUMNS)
+
     def row_lengths(self):
         """Squared lengths of the rows in these coordinates, the intercept's 1 included; for samples."""
         lengths = self.row_norms(1)
@@ -320,7 +342,7 @@ class LinearProblem:
 
     def _overlap(self, batch_size):
         """What `row_norms` multiplies the columns by, as few sparse rows of a batch may have them."""
-        if not self.sparse:
+        if not self.wide_and_sparse:
             return 1.0
         share = self.column_counts() / len(self.X)
         return np.sqrt((1 + (batch_size - 1) * share) / batch_size)
@@ -348,7 +370,7 @@ class LinearProblem:
         """Multiplications of a batch in an epoch."""
         if not self.sparse:
             return plan.batch_size * (self.d + 1) * self.k
-        every_weight = 0 if plan.by_rows or plan.in_scaled_columns else self.d
+        every_weight = 0 if plan.by_rows or (plan.in_scaled_columns and self.wide_and_sparse) else self.d
         return int(plan.batch_size * (self.X.row_length + 1) + every_weight) * self.k
 
     epoch = shuffled_epoch
@@ -369,7 +391,7 @@ class LinearProblem:
             total = epochs.sgd_epoch(
                 *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
             )
-        elif self.sparse and plan.in_scaled_columns:
+        elif self.wide_and_sparse and plan.in_scaled_columns:
             total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, plan.max_slopes(steps), *mean)
         else:
             scale, shift = self.coordinates.kernel_arrays(self.X.dtype)

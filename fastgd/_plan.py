@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def in_scaled_columns(self):
-        """Whether an epoch of sparse rows is plain descent in scaled columns: O(entries) per row."""
+        """Whether an epoch of wide sparse rows is plain descent in scaled columns: O(entries) per row."""
         return self.rule.name == "gd" and self.auto_rate and not self.clip_norm and not self.hidden
 
     def max_slopes(self, steps):

@@ -22,7 +22,7 @@ pd = pytest.importorskip("pandas")
 
 from dask.sizeof import sizeof  # noqa: E402
 
-from fastgd import _chunks  # noqa: E402
+from fastgd import _chunks, _linear  # noqa: E402
 from fastgd._distributed import DistributedProblem, Targets  # noqa: E402
 from fastgd._linear import LinearProblem  # noqa: E402
 from fastgd._schedules import CappedSteps  # noqa: E402
@@ -557,10 +557,11 @@ def test_dask_is_told_how_much_memory_sparse_rows_and_targets_take(data):
 def test_automatic_steps_are_those_of_the_batches_that_a_chunk_has(client, data, monkeypatch):
     """The lengths of sparse rows depend on how many share a batch: no more than the chunk has."""
     batches, of_rows = [], CappedSteps.of_rows
+    monkeypatch.setattr(_linear, "FEW_COLUMNS", 0)
 
-    def noted(problem, plan, *args):
+    def noted(problem, plan, *args, **drawn):
         batches.append((len(problem.X), plan.batch_size))
-        return of_rows(problem, plan, *args)
+        return of_rows(problem, plan, *args, **drawn)
 
     monkeypatch.setattr(CappedSteps, "of_rows", noted)
     DaskGDClassifier(batch_size=60, max_iter=1, tol=None).fit(

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from reference import objective
+from scipy.linalg import eigvalsh
 
-from fastgd import _schedules
+from fastgd import GDClassifier, GDRegressor, _schedules
+from fastgd._linear import LinearProblem
+from fastgd._losses import regression_loss
+from fastgd._penalties import Penalty
 from fastgd._schedules import CappedSteps
 
 
@@ -21,3 +26,60 @@ def test_automatic_steps_fall_and_are_capped_by_the_rows_of_their_batch(m, batch
     assert_allclose(steps, expected, rtol=1e-13)
     monkeypatch.setattr(_schedules, "BATCHES_AT_A_TIME", 5)
     assert_array_equal(schedule.steps(t, order, batch_size), steps)
+
+
+ROWS = {
+    "gaussian": lambda rng: rng.normal(size=(2000, 30)),
+    "rare categories": lambda rng: (rng.random((2000, 30)) < np.logspace(-2.5, -0.3, 30)).astype(float),
+    "long rows": lambda rng: rng.standard_t(1.5, size=(2000, 30)),
+    "all alike": lambda rng: np.ones((2000, 1)) + 0.01 * rng.normal(size=(2000, 30)),
+    "same long row": lambda rng: np.where(
+        np.arange(2000)[:, None] % 90 == 0, 40.0, rng.normal(size=(2000, 30))
+    ),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("batch_size", [2, 16, 256])
+@pytest.mark.parametrize("rows", ROWS)
+def test_no_batch_drawn_at_random_is_curved_more_than_its_rows_are_taken_for(rows, batch_size, weighted):
+    rng = np.random.default_rng(0)
+    X = ROWS[rows](rng)
+    s = rng.exponential(size=2000) if weighted else np.ones(2000)
+    problem = LinearProblem(
+        X, np.zeros((1, 2000)), s / s.mean() if weighted else None, regression_loss("squared_error"),
+        Penalty(), k=1, fit_intercept=True, n_threads=1,
+    )  # fmt: skip
+    A = np.hstack([X, np.ones((2000, 1))]) * np.sqrt(s / s.mean())[:, None]
+    lengths = (A**2).sum(axis=1)
+    bounds = _schedules._of_drawn_rows(problem, lengths, batch_size, 1.0)
+    assert bounds.mean() <= lengths.mean()
+    for _ in range(100):
+        batch = rng.choice(2000, batch_size, replace=False)
+        assert eigvalsh(A[batch].T @ A[batch])[-1] / batch_size <= 1.001 * bounds[batch].mean()
+
+
+@pytest.mark.parametrize("batch_size", [32, 256, 1024])
+def test_large_batches_learn_no_slower_than_small_ones(batch_size):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(10_000, 200))
+    y = (X @ rng.normal(size=200) / 5 + rng.logistic(size=10_000) > 0).astype(int)
+    best = objective(GDClassifier().fit(X, y), X, y)
+    model = GDClassifier(batch_size=batch_size, max_iter=20, tol=None, random_state=0).fit(X, y)
+    assert objective(model, X, y) < 1.02 * best
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 64])
+@pytest.mark.parametrize("spread", [2.0, 3.0])
+def test_weights_of_any_size_do_not_overshoot(batch_size, spread):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5000, 20))
+    y, s = X @ rng.normal(size=20) + rng.normal(size=5000), np.exp(spread * rng.normal(size=5000))
+    best = objective(GDRegressor().fit(X, y, sample_weight=s), X, y, s)
+    model = GDRegressor(batch_size=batch_size, random_state=0).fit(X, y, sample_weight=s)
+    assert objective(model, X, y, s) < 1.01 * best
+    streamed = GDRegressor(batch_size=batch_size, random_state=0)
+    for _ in range(20):
+        for part in np.array_split(np.arange(5000), 10):
+            streamed.partial_fit(X[part], y[part], sample_weight=s[part])
+    assert objective(streamed, X, y, s) < 1.5 * best

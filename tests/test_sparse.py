@@ -11,10 +11,11 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import CLASSIFICATION, REGRESSION, objective
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRegressor
 
-from fastgd import DivergenceError, GDClassifier, GDRegressor
+from fastgd import DivergenceError, GDClassifier, GDRegressor, _linear
 from fastgd._compiled import epochs, linear, moments
 from fastgd._linear import LinearProblem
 from fastgd._losses import regression_loss
@@ -314,10 +315,56 @@ def as_ours(theirs, alpha):
     return model
 
 
+AUTOMATIC = [
+    {"batch_size": 1},
+    {"batch_size": 16},
+    {"batch_size": 16, "solver": "momentum", "penalty": "l1", "alpha": 1e-3},
+    {"batch_size": 16, "solver": "adam", "fit_intercept": False},
+    {"batch_size": 50, "penalty": "elasticnet", "average": 5, "clip_norm": 1.0},
+    {"batch_size": 16, "preconditioner": "diag", "learning_rate": 0.05},
+    {"hidden_layer_sizes": (6,)},
+    {"hidden_layer_sizes": (9, 4), "activation": "relu", "batch_norm": True, "batch_size": 40},
+    {"hidden_layer_sizes": 5, "solver": "gd", "penalty": "l1", "alpha": 1e-3, "clip_norm": 0.5},
+    {"hidden_layer_sizes": 300, "batch_size": 400, "n_jobs": 2},  # in chunks and pieces
+    {"hidden_layer_sizes": 5, "solver": "momentum", "fit_intercept": False},
+]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("params", AUTOMATIC, ids=label)
+@pytest.mark.parametrize("Estimator", [GDRegressor, GDClassifier])
+def test_automatic_mini_batches_are_those_of_dense_rows(Estimator, params, weighted):
+    """Means of the columns and all: few columns of sparse rows are centred, and any number by a network."""
+    rng = np.random.default_rng(0)
+    X = random_rows(500, 30, 0.4, rng) @ sp.diags(10.0 ** rng.integers(-2, 3, 30))
+    D = X.toarray()
+    D[:, 0], D[:, 1], D[:, 2] = 5.0 * (rng.random(500) < 0.9), 3.0, 0.0  # far from zero, constant, empty
+    X, z = sp.csr_array(D), (D / np.abs(D).max(axis=0).clip(1e-9)) @ rng.normal(size=30)
+    y = z if Estimator is GDRegressor else np.digitize(z, np.quantile(z, [0.3, 0.6]))
+    s = rng.uniform(0, 2, 500) * (rng.random(500) < 0.8) if weighted else None
+    model = Estimator(max_iter=3, tol=None, random_state=0, **params)
+    dense, sparse = (clone(model).fit(rows, y, sample_weight=s) for rows in (D, X))
+    assert_allclose(weights_of(sparse), weights_of(dense), atol=1e-8 * np.abs(weights_of(dense)).max())
+    classes = {} if Estimator is GDRegressor else {"classes": [0, 1, 2]}
+    for part in np.array_split(np.arange(500), 4):
+        weight = s[part] if weighted else None
+        for stream, rows in ((dense, D), (sparse, X)):
+            stream.partial_fit(rows[part], y[part], sample_weight=weight, **classes)
+    assert_allclose(weights_of(sparse), weights_of(dense), atol=1e-8 * np.abs(weights_of(dense)).max())
+
+
+def weights_of(model):
+    """All that was learned, in one array."""
+    if hasattr(model, "coefs_"):
+        return np.concatenate([np.ravel(part) for part in (*model.coefs_, *model.intercepts_)])
+    return np.concatenate([model.coef_.ravel(), model.intercept_])
+
+
 @pytest.mark.parametrize("params", [{}, {"average": True}, {"penalty": "l1", "alpha": 1e-3}], ids=label)
 @pytest.mark.parametrize("batch_size", [1, 16])
-def test_automatic_rates_come_as_near_to_the_optimum_as_on_dense_rows(params, batch_size):
+def test_automatic_rates_of_many_columns_come_as_near_to_the_optimum(params, batch_size, monkeypatch):
     """Columns are scaled and not centred, penalties act from visit to visit: other steps, the same end."""
+    monkeypatch.setattr(_linear, "FEW_COLUMNS", 0)
     rng = np.random.default_rng(1)
     X = abs(random_rows(3000, 40, 0.15, rng))  # columns with means
     z = X @ rng.normal(size=40) * 2
@@ -425,8 +472,9 @@ def test_second_moments_are_those_of_dense_rows(density, dtype):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
-def test_lengths_of_rows_count_a_column_by_how_many_rows_of_a_batch_have_it(batch_size):
+def test_lengths_of_rows_count_a_column_by_how_many_rows_of_a_batch_have_it(batch_size, monkeypatch):
     """Richtarik & Takac 2016: the others of a batch have it with its share of all rows."""
+    monkeypatch.setattr(_linear, "FEW_COLUMNS", 5)
     X = sp.random(40, 6, density=0.3, format="csr", random_state=0)
     problem = LinearProblem(
         SparseRows.of(X), np.zeros((1, 40)), None, regression_loss("squared_error"), Penalty(), k=1,
