@@ -143,14 +143,26 @@ def test_metrics_of_some_rows_are_those_in_memory(client, wider, case, weighted,
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_metrics_of_the_rows_that_matter_to_a_softmax_are_those_in_memory(client, weighted, passes):
+def test_metrics_of_the_rows_that_matter_to_a_softmax_are_those_in_memory(
+    client, weighted, passes, monkeypatch
+):
     X, y = load_digits(return_X_y=True)
     s = np.random.default_rng(0).uniform(0.1, 2.0, len(y)) if weighted else None
     params, rows = dict(alpha=1e-3, max_iter=60, tol=None), (800, 0, 1, 996)
+    shares = {}
+    for Problem in (LinearProblem, DistributedProblem):
+
+        def noted(self, curvature, Problem=Problem, share=Problem._share_of_main_rows):
+            shares[Problem] = [*shares.get(Problem, []), share(self, curvature)]
+            return shares[Problem][-1]
+
+        monkeypatch.setattr(Problem, "_share_of_main_rows", noted)
     ours = DaskGDClassifier(**params)
     ours.fit(chunked(X, rows), chunked(y, rows), sample_weight=chunked(s, rows) if weighted else None)
-    assert "_count_of_main_rows" in passes and "_main_grams" in passes
+    assert "_main_grams" in passes
     assert_same_path(ours, GDClassifier(**params).fit(X, y, sample_weight=s))
+    assert 0 < shares[DistributedProblem][0] < 1
+    assert_allclose(shares[DistributedProblem], shares[LinearProblem], atol=1e-3)
 
 
 @pytest.mark.parametrize("case", ["squares", "huber", "logistic", "multinomial"])

@@ -59,14 +59,41 @@ def test_no_batch_drawn_at_random_is_curved_more_than_its_rows_are_taken_for(row
         assert eigvalsh(A[batch].T @ A[batch])[-1] / batch_size <= 1.001 * bounds[batch].mean()
 
 
+def test_rows_of_large_weights_make_up_what_is_curved():
+    rng = np.random.default_rng(0)
+    X, s = rng.normal(size=(2000, 30)), np.where(np.arange(2000) % 10, 0.1, 9.1)
+    X[::10] = np.sqrt(30) * np.eye(30)[0]  # of usual length, and nine tenths of all weight
+    problem = LinearProblem(
+        X, np.zeros((1, 2000)), s, regression_loss("squared_error"), Penalty(), k=1, fit_intercept=True,
+        n_threads=1,
+    )  # fmt: skip
+    A = np.hstack([X, np.ones((2000, 1))]) * np.sqrt(s)[:, None]
+    bounds = _schedules._of_drawn_rows(problem, (A**2).sum(axis=1), 500, 1.0)
+    assert bounds.mean() > eigvalsh(A.T @ A)[-1] / 2000
+
+
+def test_batches_that_are_not_drawn_at_random_may_be_all_alike():
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(60, 40)), 64, axis=0)
+    y = X @ rng.normal(size=40) + 0.1 * rng.normal(size=len(X))
+    model = GDRegressor(batch_size=64, shuffle=False, max_iter=200).fit(X, y)
+    assert objective(model, X, y) < 0.1 * objective(GDRegressor(alpha=1e9).fit(X, y), X, y)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("batch_size", [32, 256, 1024])
-def test_large_batches_learn_no_slower_than_small_ones(batch_size):
+def test_large_batches_learn_no_slower_than_small_ones(batch_size, streaming):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(10_000, 200))
     y = (X @ rng.normal(size=200) / 5 + rng.logistic(size=10_000) > 0).astype(int)
     best = objective(GDClassifier().fit(X, y), X, y)
-    model = GDClassifier(batch_size=batch_size, max_iter=20, tol=None, random_state=0).fit(X, y)
-    assert objective(model, X, y) < 1.02 * best
+    model = GDClassifier(batch_size=batch_size, max_iter=20, tol=None, random_state=0)
+    if streaming:
+        for _ in range(20):
+            model.partial_fit(X, y, classes=[0, 1])
+    else:
+        model.fit(X, y)
+    assert objective(model, X, y) < (1.15 if streaming else 1.02) * best
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 64])
