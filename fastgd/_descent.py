@@ -174,7 +174,7 @@ def set_scales(problem, plan, moments=None):
         return
 
     drawn = plan.shuffle and (not streaming or len(problem.X) >= STREAMED_PER_COLUMN * (problem.d + 100))
-    plan.schedule = CappedSteps.of_rows(problem, plan, curvature, horizon, drawn=drawn)
+    plan.schedule = CappedSteps(problem.bounds_of_steps(plan, curvature, drawn), horizon)
     if problem.loss.curvature is None:
         plan.slope_bound = curvature * problem.total_weight / len(problem.X)
 

@@ -8,7 +8,6 @@ metric.
 import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import repeat
 
 import numpy as np
 from distributed import get_worker
@@ -26,7 +25,7 @@ from ._schedules import CappedSteps
 from ._sparse import is_sparse
 from ._threads import effective_n_threads, one_blas_thread
 
-BUCKETS = 1 << 17  # of the summary of a target
+BUCKETS = 1 << 16  # of the summary of a target
 SAMPLE = 1024  # rows that tell roughly where the mean of a column is
 
 
@@ -143,8 +142,8 @@ class DistributedProblem(LinearProblem):
     def hessian_bound(self, curvature, sample=None):
         if sample is None or sample.share == 1:
             return self._add_ridge(curvature * self._plain_gram)
-        matter = self._sum(_matter_of_weights)
-        return self._add_ridge(curvature * self._metrics(_sampled_hessians, None, sample, matter)[0])
+        of_weights = self._sum(_matter_of_weights)
+        return self._add_ridge(curvature * self._metrics(_sampled_hessians, None, sample, of_weights)[0])
 
     @cached_property
     def _plain_gram(self):
@@ -186,12 +185,18 @@ class DistributedProblem(LinearProblem):
         return Curvature()
 
     def row_lengths(self):
-        """None: they stay where the rows are, from now on beside their targets."""
+        """None: they stay where the rows are, from now on beside the targets of each chunk."""
+        self._beside_targets(_with_lengths)
+
+    def _beside_targets(self, task, *parameters):
+        """Targets as task(recipe, X, targets, number of first row, n_jobs, *parameters) completes them."""
         chunks = copy.copy(self.chunks)
-        recipe = chunks.at_hand(replace(self.recipe, coordinates=self.coordinates))
+        common = chunks.at_hand(replace(self.recipe, coordinates=self.coordinates))
         firsts = np.cumsum([0, *chunks.n_rows[:-1]]).tolist()
-        of_chunk = zip(repeat(recipe), chunks.X, chunks.targets, firsts, repeat(chunks.n_jobs), strict=False)
-        chunks.targets = chunks.beside_rows(_with_lengths, of_chunk)
+        of_chunk = zip(chunks.X, chunks.targets, firsts, strict=True)
+        chunks.targets = chunks.beside_rows(
+            task, [(common, *each, chunks.n_jobs, *parameters) for each in of_chunk]
+        )
         self.chunks = chunks
 
     def _without_targets(self):
@@ -201,24 +206,11 @@ class DistributedProblem(LinearProblem):
         other.loss, other.moments = _SQUARED, None
         return other
 
-    def row_norms(self, batch_size):
-        """Their mean, by itself in an array: a worker asks for those of its rows."""
-        mean, variance = self.means_and_variances()
-        c = self.coordinates
-        shift, scale = (0.0, 1.0) if c.identity else (c.shift, c.scale)
-        scale = scale * self._overlap(batch_size)
-        return np.array([np.sum((variance + (mean - shift) ** 2) * scale**2)])
-
-    def weighted(self, of_rows):
-        """A mean is so already."""
-        return of_rows
-
-    def largest_curvature(self, weight, curvature):
-        """Of all rows, whatever the weight of the mean row."""
-        return self.lipschitz(curvature, self.d < GRAM_LIMIT)
-
-    def column_counts(self):
-        return self._sum(_column_counts)[0]
+    def bounds_of_steps(self, plan, curvature, drawn):
+        """Their mean, by itself in an array: those of its rows stay beside the targets of each chunk."""
+        self._beside_targets(_with_bounds, plan, curvature, drawn)
+        total, n = self._sum(_sum_of_bounds)
+        return np.array([total / n])
 
     def loss_of_nothing(self):
         total, _ = self.loss_sums(np.zeros((self.k, self.d + 1)))
@@ -292,16 +284,19 @@ class Targets:
         `LinearProblem.row_lengths` where rows are sampled.
     first : int
         Number of the first row among those of all chunks.
+    bounds : ndarray of shape (m,) or None
+        `LinearProblem.bounds_of_steps` where steps are automatic.
     """
 
     Y: np.ndarray
     weight: np.ndarray | None
     lengths: np.ndarray | None = None
     first: int = 0
+    bounds: np.ndarray | None = None
 
     def __sizeof__(self):
         """Bytes, as Dask asks for them."""
-        return sum(a.nbytes for a in (self.Y, self.weight, self.lengths) if a is not None)
+        return sum(a.nbytes for a in (self.Y, self.weight, self.lengths, self.bounds) if a is not None)
 
 
 @dataclass
@@ -314,8 +309,8 @@ class Summary:
     floor : ndarray of shape (n_groups,)
         Sum of the least losses of the rows.
     Y, weight : ndarrays of shapes (k, n) and (n,)
-        All targets; of more than `buckets`, that many of equal weight, with the same mean and, up to 1 / n
-        of the rows, the same quantiles. Labels: each class and its weight.
+        All targets; where they are many, some `buckets` that have their mean and, up to 1 / buckets of the
+        rows, their quantiles. Labels: each class and its weight.
     buckets : int
     """
 
@@ -330,7 +325,9 @@ class Summary:
         if self.Y.dtype.kind == "i":  # labels: each has its weight
             return Summary(total, floor, self.Y, self.weight + other.weight)
         Y, weight = np.hstack([self.Y, other.Y]), np.append(self.weight, other.weight)
-        return Summary(total, floor, *_condensed(Y, weight, self.buckets), self.buckets)
+        if Y.shape[1] > 2 * self.buckets:  # it takes a sort: not with every chunk
+            Y, weight = _condensed(Y, weight, self.buckets)
+        return Summary(total, floor, Y, weight, self.buckets)
 
 
 @dataclass
@@ -349,7 +346,7 @@ class Recipe:
     weight_scale: float = 1.0
 
     def problem(self, X, targets, n_threads, penalty=None):
-        """With `lengths` and `first` of its targets; None for a chunk without weight."""
+        """With `targets`; None for a chunk without weight."""
         Y, weight = targets.Y, targets.weight
         if len(X) == 0 or (weight is not None and not weight.any()):
             return None
@@ -364,7 +361,7 @@ class Recipe:
             fit_intercept=self.fit_intercept, n_threads=n_threads,
         )  # fmt: skip
         problem.coordinates = self.coordinates or problem.coordinates
-        problem.lengths, problem.first = targets.lengths, targets.first
+        problem.targets = targets
         return problem
 
 
@@ -391,13 +388,13 @@ def _loss_and_curvature_sums(problem, theta):
         sums = np.array([h.sum() for h in problem.curvatures_of_classes(H)])
     else:
         sums = H.sum(axis=1, dtype=np.float64)
-    if problem.lengths is not None:
-        matters[:] = [matter(h, problem.lengths) for h in H]
+    if problem.targets.lengths is not None:
+        matters[:] = [matter(h, problem.targets.lengths) for h in H]
     return total, gradient, sums, matters
 
 
 def _matter_of_weights(problem):
-    return (np.array([matter(h, problem.lengths) for h in _curvature(problem, None)]),)
+    return (np.array([matter(h, problem.targets.lengths) for h in _curvature(problem, None)]),)
 
 
 def _curvature(problem, theta):
@@ -415,12 +412,20 @@ def _with_lengths(recipe, X, targets, first, n_jobs):
     return targets if problem is None else replace(targets, lengths=problem.row_lengths(), first=first)
 
 
+def _with_bounds(recipe, X, targets, first, n_jobs, plan, curvature, drawn):
+    problem = recipe.problem(X, targets, _n_threads(n_jobs), plan.penalty)
+    if problem is None:
+        return targets
+    plan = replace(plan, batch_size=min(plan.batch_size, len(X)))
+    return replace(targets, bounds=problem.bounds_of_steps(plan, curvature, drawn))
+
+
+def _sum_of_bounds(problem):
+    return problem.targets.bounds.sum(), len(problem.X)
+
+
 def _column_moments(problem):
     return (problem.column_moments(),)
-
-
-def _column_counts(problem):
-    return (problem.column_counts(),)
 
 
 def _plain_gram(problem):
@@ -433,7 +438,7 @@ def _local_hessians(problem, theta):
 
 
 def _sampled_hessians(problem, theta, sample, matters):
-    piece = sample.piece(problem.lengths, problem.first)
+    piece = sample.piece(problem.targets.lengths, problem.targets.first)
     rows = [piece.of_curvature(*each) for each in zip(_curvature(problem, theta), matters, strict=True)]
     return _of_curvature(problem, rows)
 
@@ -488,7 +493,7 @@ def _summary(problem):
         counts = np.bincount(problem.Y[0].astype(np.intp), weight, minlength=problem.k)
         return (Summary(problem.total_weight, floor, np.arange(problem.k)[None], counts),)
     weight = np.ones(len(problem.X)) if weight is None else weight.astype(np.float64)
-    buckets = 1 if loss.target == "margin" else BUCKETS  # of margins, the mean says all
+    buckets = 1 if loss.target == "margin" or loss.log_link else BUCKETS  # of which the mean says all
     condensed = _condensed(problem.Y.astype(np.float64), weight, buckets)
     return (Summary(problem.total_weight, floor, *condensed, buckets),)
 
@@ -525,10 +530,7 @@ def _local_epoch(parameters, argument, Xs, all_targets, n_jobs):
             m = len(problem.X)
             local = replace(plan, batch_size=min(plan.batch_size, m))
             if isinstance(plan.schedule, CappedSteps):
-                local.schedule = CappedSteps.of_rows(
-                    problem, local, plan.schedule.curvature, plan.schedule.horizon / n_workers,
-                    drawn=plan.shuffle,
-                )  # fmt: skip
+                local.schedule = CappedSteps(problem.targets.bounds, plan.schedule.horizon / n_workers)
                 local.schedule.eta = plan.schedule.eta
             order = np.arange(m, dtype=np.intp)
             order = rng.permutation(order) if plan.shuffle else order

@@ -17,11 +17,11 @@ from ._losses import regression_loss
 from ._metrics import Gram, largest_eigenvalue
 from ._penalties import Penalty, soft_threshold
 from ._sparse import is_sparse
+from ._step_bounds import bounds_of_steps
 
 _SQUARED = regression_loss("squared_error")
 NEGLIGIBLE = 0.2  # curvature of a row, as a share of the mean, below which it counts with its like
 FEW_COLUMNS = 256  # of sparse rows, up to which a batch may look at all of them, as at those of dense rows
-ROWS_PER_COLUMN = 8  # that tell the largest curvature well enough
 SOFTMAX_LIMIT = 512  # parameters up to which the full Hessian of a softmax is formed
 
 
@@ -168,6 +168,10 @@ class LinearProblem:
         """sum_i h_i x_i x_i^T / total weight in this problem's coordinates, (d + 1, d + 1)."""
         return self._as_metric(moments.weighted_gram(self.X, h, self._shift(), self.n_threads))
 
+    def hessian_of(self, h):
+        """Of curvatures h (m,) of the rows, weighted, and the penalty."""
+        return self._add_ridge(self.gram(h))
+
     def _shift(self):
         return np.zeros(self.d) if self.coordinates.identity else self.coordinates.shift
 
@@ -250,14 +254,14 @@ class LinearProblem:
         """
         if not self.loss.coupled:
             rows = curvature if sample is None else map(sample.of_curvature, curvature)
-            return [self._add_ridge(self.gram(h.astype(np.float64, copy=False))) for h in rows]
+            return [self.hessian_of(h.astype(np.float64, copy=False)) for h in rows]
         if not self.small_softmax:
             return [self._add_ridge(self._main_gram(h)) for h in self.curvatures_of_classes(curvature)]
         P, k, p = curvature.astype(np.float64), self.k, self.d + 1
         weight = 1.0 if self.weight is None else self.weight.astype(np.float64)
         hessian = np.empty((k, p, k, p))
         for c in range(k):
-            hessian[c, :, c] = self._add_ridge(self.gram(weight * P[c] * (1 - P[c])))
+            hessian[c, :, c] = self.hessian_of(weight * P[c] * (1 - P[c]))
             for other in range(c):
                 hessian[c, :, other] = hessian[other, :, c] = -self.gram(weight * P[c] * P[other])
         return [hessian.reshape(k * p, k * p)]
@@ -282,7 +286,7 @@ class LinearProblem:
     def empty_curvature(self):
         return np.empty((self.k, len(self.X)), self.X.dtype)
 
-    def lipschitz(self, curvature, affordable=True):
+    def lipschitz(self, curvature, affordable=True, steps=20):
         """Largest eigenvalue of the bound of the Hessian, by power iteration."""
         if affordable:
             return largest_eigenvalue(self.hessian_bound(curvature))
@@ -290,7 +294,7 @@ class LinearProblem:
         ridge = self._ridge()
         u = np.linspace(1.0, 2.0, self.d + 1)[None]
         value = 0.0
-        for _ in range(20):
+        for _ in range(steps):
             u /= np.linalg.norm(u)
             Hu = probe.value_and_grad(u)[1] * curvature + (1 - curvature) * ridge * u
             value = float(np.linalg.norm(Hu))
@@ -301,9 +305,19 @@ class LinearProblem:
 
     def _without_targets(self):
         """Squared error of one output of zeros: its gradient is linear in u."""
+        return self._probe(self.X, self.weight)
+
+    def some_rows(self, rows, weight):
+        """`_without_targets` of some of the rows, with other weights; means are over their number."""
+        X = contiguous(self.X[rows])
+        probe = self._probe(X, weight.astype(X.dtype))
+        probe.total_weight = float(len(X))
+        return probe
+
+    def _probe(self, X, weight):
         probe = LinearProblem(
-            self.X, np.zeros((1, len(self.X)), self.X.dtype), self.weight, _SQUARED, self.penalty,
-            k=1, fit_intercept=self.fit_intercept, n_threads=self.n_threads,
+            X, np.zeros((1, len(X)), X.dtype), weight, _SQUARED, self.penalty, k=1,
+            fit_intercept=self.fit_intercept, n_threads=self.n_threads,
         )  # fmt: skip
         probe.coordinates = self.coordinates
         return probe
@@ -319,20 +333,7 @@ class LinearProblem:
         shift, scale = (np.zeros(self.d), np.ones(self.d)) if c.identity else (c.shift, c.scale)
         return moments.row_norms(self.X, shift, scale * self._overlap(batch_size), self.n_threads)
 
-    def weighted(self, of_rows):
-        """Numbers of the rows, (m,), times their weights."""
-        return of_rows if self.weight is None else of_rows * self.weight
-
-    def largest_curvature(self, weight, curvature):
-        """`lipschitz` as some of the rows tell it, which have weights, (m,)."""
-        every = max(1, len(self.X) // (ROWS_PER_COLUMN * (self.d + 100)))
-        some, weight = self.X[::every], weight[::every].astype(self.X.dtype)
-        problem = LinearProblem(
-            contiguous(some), np.zeros((1, len(some)), self.X.dtype), weight, _SQUARED, self.penalty, k=1,
-            fit_intercept=self.fit_intercept, n_threads=self.n_threads,
-        )  # fmt: skip
-        problem.coordinates = self.coordinates
-        return problem.lipschitz(curvature, self.d < FEW_COLUMNS)
+    bounds_of_steps = bounds_of_steps
 
     def row_lengths(self):
         """Squared lengths of the rows in these coordinates, the intercept's 1 included; for samples."""

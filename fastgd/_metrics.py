@@ -86,13 +86,13 @@ def times(matrices, u):
     return np.stack([P @ row for P, row in zip(matrices, u, strict=True)])
 
 
-def largest_eigenvalue(P):
+def largest_eigenvalue(P, exact=256, steps=200):
     """Exact for small P; else by power iteration, the residual added so that it is no lower bound."""
-    if len(P) <= 256:
+    if len(P) <= exact:
         return float(max(np.linalg.eigvalsh(P)[-1], 0.0))
     v = np.linspace(1.0, 2.0, len(P))
     value = 0.0
-    for _ in range(200):
+    for _ in range(steps):
         v /= np.linalg.norm(v)
         Pv = P @ v
         last, value = value, float(v @ Pv)

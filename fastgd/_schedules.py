@@ -66,32 +66,17 @@ class Adaptive(Constant):
 class CappedSteps(Adaptive):
     """Decaying and adaptive steps, never longer than is safe for the rows of their batch.
 
-    `curvature * mean squared length of the batch's rows` bounds the curvature of its loss, in the
-    standardised coordinates in which the descent runs: a step of its inverse cannot overshoot, and
-    no constant needs tuning (Ross, Mineiro & Langford 2013; Toulis & Airoldi 2017). Rows drawn at random
-    hardly ever point the same way, and bear longer steps (`_of_drawn_rows`). Over `horizon`
+    The mean of the `bounds` of a batch's rows (_step_bounds.py) bounds the curvature of its loss, in the
+    standardised coordinates in which the descent runs: a step of its inverse does not overshoot, and
+    no constant needs tuning (Ross, Mineiro & Langford 2013; Toulis & Airoldi 2017). Over `horizon`
     rows they halve or so, so that the noise of single rows averages out (Robbins & Monro 1951), and
     long rows, whose steps are cut at first, come to count as much as the others.
     """
 
-    def __init__(self, bounds, curvature, horizon):
-        self.bounds, self.curvature, self.horizon = bounds, curvature, horizon
+    def __init__(self, bounds, horizon):
+        self.bounds, self.horizon = bounds, horizon
         longest = 1.0 / float(np.mean(self.bounds))
         super().__init__(longest, smallest=1e-3 * longest)
-
-    @classmethod
-    def of_rows(cls, problem, plan, curvature, horizon, *, drawn):
-        """The schedule of learning_rate="auto" for the rows of a problem.
-
-        drawn : whether each batch is drawn at random from all of them
-        """
-        bounds = np.maximum(problem.weighted(problem.row_norms(plan.batch_size) + 1), 1.0)
-        if drawn and plan.batch_size > 1 and not problem.wide_and_sparse:
-            bounds = _of_drawn_rows(problem, bounds, plan.batch_size, curvature)
-        if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
-            bounds /= 1 - plan.hyper[0]
-        bounds *= curvature
-        return cls(bounds, curvature, horizon)
 
     def steps(self, t, order, batch_size):
         steps = np.empty(_n_batches(order, batch_size))
@@ -104,21 +89,6 @@ class CappedSteps(Adaptive):
             age = np.arange(t - 1 + first, t - 1 + first + len(part)) * (batch_size / self.horizon)
             np.minimum(self.eta / (1 + age) ** 0.75, caps, out=part)
         return steps
-
-
-def _of_drawn_rows(problem, lengths, n, curvature):
-    """What to take for the squared lengths of rows, (m,), where batches of n are drawn from them at random.
-
-    The mean curvature of a batch is on average at most an n-th of the longest row's and n - 1 n-ths of the
-    largest of all rows together, and steps are safe up to the inverse of twice that (Gower et al. 2019). Some
-    rows may be far longer than others: what they have beyond the length that one row of a batch exceeds
-    counts in full, as if they all pointed the same way.
-    """
-    usual = np.quantile(lengths, 1 - 1 / n)
-    shares = problem.weighted(np.minimum(1.0, usual / lengths))
-    together = problem.largest_curvature(shares, curvature) / curvature
-    drawn = np.maximum(lengths - usual, 0.0) + 2 * (usual + (n - 1) * together) / n
-    return drawn if drawn.mean() < lengths.mean() else lengths
 
 
 def _n_batches(order, batch_size):

@@ -25,7 +25,6 @@ from dask.sizeof import sizeof  # noqa: E402
 from fastgd import _chunks, _linear  # noqa: E402
 from fastgd._distributed import DistributedProblem, Targets  # noqa: E402
 from fastgd._linear import LinearProblem  # noqa: E402
-from fastgd._schedules import CappedSteps  # noqa: E402
 from fastgd._sparse import SparseRows  # noqa: E402
 from fastgd.dask import DaskGDClassifier, DaskGDRegressor  # noqa: E402
 
@@ -567,19 +566,19 @@ def test_dask_is_told_how_much_memory_sparse_rows_and_targets_take(data):
 
 
 def test_automatic_steps_are_those_of_the_batches_that_a_chunk_has(client, data, monkeypatch):
-    """The lengths of sparse rows depend on how many share a batch: no more than the chunk has."""
-    batches, of_rows = [], CappedSteps.of_rows
+    """Lengths of sparse rows depend on how many share a batch, no more than the chunk has; told once."""
+    batches, bounds = [], LinearProblem.bounds_of_steps
     monkeypatch.setattr(_linear, "FEW_COLUMNS", 0)
 
-    def noted(problem, plan, *args, **drawn):
+    def noted(problem, plan, *args):
         batches.append((len(problem.X), plan.batch_size))
-        return of_rows(problem, plan, *args, **drawn)
+        return bounds(problem, plan, *args)
 
-    monkeypatch.setattr(CappedSteps, "of_rows", noted)
-    DaskGDClassifier(batch_size=60, max_iter=1, tol=None).fit(
+    monkeypatch.setattr(LinearProblem, "bounds_of_steps", noted)
+    DaskGDClassifier(batch_size=60, max_iter=3, tol=None).fit(
         sparse_chunks(with_zeros(data.X)), chunked(data.binary)
     )
-    assert sorted(batches) == [(1, 1), (30, 30), (49, 49), (70, 60), (150, 60)]
+    assert sorted(batches) == [(1, 1), (30, 30), (49, 49), (70, 60)]
 
 
 @pytest.mark.filterwarnings("ignore:max_iter:sklearn.exceptions.ConvergenceWarning")
