@@ -229,7 +229,8 @@ FIT = """Fit the model.
             float32 and float64, C- or Fortran-ordered, are used without a copy; mini-batches copy
             Fortran-ordered data. Sparse rows are CSR, other formats are converted; the results are those of
             the same numbers in an ndarray, and only mini-batches of linear models with
-            ``learning_rate="auto"`` on more than 256 columns differ: they are scaled without being centred.
+            ``learning_rate="auto"`` on more than 1,024 columns (with several outputs: more than 256, and
+            1,024 weights) differ: they are scaled without being centred.
         y : array-like
             Targets.
         coef_init, intercept_init : array-like or None, default=None

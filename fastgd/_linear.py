@@ -21,7 +21,8 @@ from ._step_bounds import bounds_of_steps
 
 _SQUARED = regression_loss("squared_error")
 NEGLIGIBLE = 0.2  # curvature of a row, as a share of the mean, below which it counts with its like
-FEW_COLUMNS = 256  # of sparse rows, up to which a batch may look at all of them, as at those of dense rows
+FEW_COLUMNS = 256  # of sparse rows, up to which a batch may look at all of them, as at those of dense rows;
+FEW_WEIGHTS = 1024  # and up to so many weights
 SOFTMAX_LIMIT = 512  # parameters up to which the full Hessian of a softmax is formed
 
 
@@ -58,7 +59,7 @@ class LinearProblem:
     @property
     def wide_and_sparse(self):
         """Whether a batch with automatic steps looks at none but the columns that it has entries in."""
-        return self.sparse and self.d > FEW_COLUMNS
+        return self.sparse and self.d > FEW_COLUMNS and self.d * self.k > FEW_WEIGHTS
 
     @cached_property
     def floor(self):

@@ -569,6 +569,7 @@ def test_automatic_steps_are_those_of_the_batches_that_a_chunk_has(client, data,
     """Lengths of sparse rows depend on how many share a batch, no more than the chunk has; told once."""
     batches, bounds = [], LinearProblem.bounds_of_steps
     monkeypatch.setattr(_linear, "FEW_COLUMNS", 0)
+    monkeypatch.setattr(_linear, "FEW_WEIGHTS", 0)
 
     def noted(problem, plan, *args):
         batches.append((len(problem.X), plan.batch_size))

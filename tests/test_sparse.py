@@ -353,6 +353,18 @@ def test_automatic_mini_batches_are_those_of_dense_rows(Estimator, params, weigh
     assert_allclose(weights_of(sparse), weights_of(dense), atol=1e-8 * np.abs(weights_of(dense)).max())
 
 
+@pytest.mark.parametrize(
+    ("d", "k", "alike"), [(1024, 1, True), (1025, 1, False), (256, 5, True), (257, 4, False)]
+)
+def test_few_columns_or_weights_are_treated_as_those_of_dense_rows(d, k, alike):
+    rng = np.random.default_rng(0)
+    X = abs(random_rows(300, d, 0.05, rng))
+    Y = X @ rng.normal(size=(d, k))
+    model = GDRegressor(batch_size=30, max_iter=2, tol=None, random_state=0)
+    dense, sparse = (clone(model).fit(rows, Y[:, 0] if k == 1 else Y).coef_ for rows in (X.toarray(), X))
+    assert np.allclose(sparse, dense, rtol=0, atol=1e-8 * np.abs(dense).max()) == alike
+
+
 def weights_of(model):
     """All that was learned, in one array."""
     if hasattr(model, "coefs_"):
@@ -365,6 +377,7 @@ def weights_of(model):
 def test_automatic_rates_of_many_columns_come_as_near_to_the_optimum(params, batch_size, monkeypatch):
     """Columns are scaled and not centred, penalties act from visit to visit: other steps, the same end."""
     monkeypatch.setattr(_linear, "FEW_COLUMNS", 0)
+    monkeypatch.setattr(_linear, "FEW_WEIGHTS", 0)
     rng = np.random.default_rng(1)
     X = abs(random_rows(3000, 40, 0.15, rng))  # columns with means
     z = X @ rng.normal(size=40) * 2
@@ -387,8 +400,8 @@ def test_automatic_rates_of_many_columns_come_as_near_to_the_optimum(params, bat
 
 def test_batches_of_rows_that_hardly_overlap_learn_as_fast_as_single_rows():
     rng = np.random.default_rng(0)
-    X = random_rows(3000, 1000, 0.01, rng)
-    y = (X @ rng.normal(size=1000) + rng.logistic(size=3000) > 0).astype(int)
+    X = random_rows(3000, 1100, 0.01, rng)
+    y = (X @ rng.normal(size=1100) + rng.logistic(size=3000) > 0).astype(int)
     one, sixteen = (GDClassifier(batch_size=n, max_iter=3, tol=None, random_state=0) for n in (1, 16))
     one, sixteen = (objective(m.fit(X, y), X.toarray(), y) for m in (one, sixteen))
     assert sixteen < one * 1.1
@@ -475,6 +488,7 @@ def test_second_moments_are_those_of_dense_rows(density, dtype):
 def test_lengths_of_rows_count_a_column_by_how_many_rows_of_a_batch_have_it(batch_size, monkeypatch):
     """Richtarik & Takac 2016: the others of a batch have it with its share of all rows."""
     monkeypatch.setattr(_linear, "FEW_COLUMNS", 5)
+    monkeypatch.setattr(_linear, "FEW_WEIGHTS", 5)
     X = sp.random(40, 6, density=0.3, format="csr", random_state=0)
     problem = LinearProblem(
         SparseRows.of(X), np.zeros((1, 40)), None, regression_loss("squared_error"), Penalty(), k=1,
