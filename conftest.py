@@ -2,5 +2,5 @@
 
 from importlib.util import find_spec
 
-CLUSTER = ["fastgd/dask.py", "fastgd/_collections.py", "fastgd/_distributed.py"]
+CLUSTER = ["fastgd/dask.py", "fastgd/_collections.py", "fastgd/_distributed.py", "fastgd/_on_workers.py"]
 collect_ignore = [] if find_spec("distributed") else CLUSTER

@@ -26,9 +26,9 @@ from _race import log_loss, objective_of, squared_loss
 from distributed import Client, LocalCluster, wait
 
 from fastgd import GDClassifier
-from fastgd._distributed import _moments_of_all
 from fastgd._linear import LinearProblem
 from fastgd._losses import classification_loss
+from fastgd._on_workers import moments_of_all
 from fastgd._penalties import Penalty
 from fastgd.dask import DaskGDClassifier, DaskGDRegressor
 
@@ -157,7 +157,7 @@ def estimate(client, quick):
         problem = local_problem(m, d)
         theta = np.zeros((1, d + 1))
         one_pass, squares = alternate(
-            lambda p=problem, t=theta: p.value_and_grad(t), lambda p=problem: _moments_of_all(p), rounds=3
+            lambda p=problem, t=theta: p.value_and_grad(t), lambda p=problem: moments_of_all(p), rounds=3
         )
         share = TERABYTE / WORKERS / problem.X.nbytes  # of a machine, in units of what was measured
         levels = ceil(log(WORKERS, 8))

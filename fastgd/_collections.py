@@ -14,8 +14,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
 from ._chunks import Chunks
-from ._distributed import Targets
 from ._estimators import GDClassifier
+from ._on_workers import Targets
 from ._sparse import SparseRows, is_sparse
 from ._validation import DTYPES
 

@@ -326,9 +326,9 @@ class LinearProblem:
     def row_norms(self, batch_size):
         """Squared lengths of the rows in this problem's coordinates, the intercept's 1 left out, (m,).
 
-        Their mean over a batch bounds the curvature of its mean loss. Sparse rows overlap less: a column that
-        a share p of the rows has is met by 1 + (batch_size - 1) p rows of a batch, not by all of them, and
-        counts as much less (the expected separable overapproximation of Richtarik & Takac 2016).
+        Their mean over a batch bounds the curvature of its mean loss. Wide sparse rows overlap less: a column
+        that a share p of the rows has is met by 1 + (batch_size - 1) p rows of a batch, not by all of them,
+        and counts as much less (the expected separable overapproximation of Richtarik & Takac 2016).
         """
         c = self.coordinates
         shift, scale = (np.zeros(self.d), np.ones(self.d)) if c.identity else (c.shift, c.scale)

@@ -23,10 +23,11 @@ except ImportError as error:
 from ._base import all_or_nothing
 from ._callbacks import with_callbacks
 from ._collections import as_array, brought_together, encoded, futures_of_chunks, survey
-from ._distributed import DistributedProblem, Recipe, Rows
+from ._distributed import DistributedProblem, Rows
 from ._docs import document
 from ._estimators import GDClassifier, GDRegressor, _has_probabilities
 from ._learned import initial_theta
+from ._on_workers import Recipe
 from ._plan import hidden_layers, make_plan
 
 __all__ = ["DaskGDClassifier", "DaskGDRegressor"]
