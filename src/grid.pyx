@@ -121,6 +121,8 @@ cdef void pass_over_panels(
             n_theirs += 1
     memset(sums, 0, n_models * (size + k) * sizeof(double))
     groups = (n_theirs + at_once - 1) // at_once
+    q = (m + block - 1) // block
+    block = ((m + q - 1) // q + width - 1) // width * width  # of like size
     while first < m:
         n = min(block, (m - first + width - 1) // width * width)
         x, s = X + first * p, NULL
@@ -192,8 +194,8 @@ cdef class Pass:
         self.starts, self.counts = starts, counts
         padded = starts.max() * width
         self.X = aligned(padded * self.p, X.dtype)
-        self.Y = np.empty((len(Y), padded), X.dtype)
-        self.weight = None if weight is None else np.zeros(padded, X.dtype)
+        self.Y = aligned(len(Y) * padded, X.dtype).reshape(len(Y), padded)
+        self.weight = None if weight is None else aligned(padded, X.dtype)
         if X.dtype == np.float64:
             fill_panels[double](X, rows, ends, starts, self.p, self.X, n_threads)
         else:
@@ -204,6 +206,7 @@ cdef class Pass:
             self.Y[:, first + count : last] = self.Y[:, first, None]  # any that the loss can bear
             if weight is not None:
                 self.weight[inside] = weight[part]
+                self.weight[first + count : last] = 0
         self.block = BLOCK_ROWS // width * width
         self.strip, self.at_once = self.p, max(1, TILE_ROWS // k)
         if self.block * self.p * X.itemsize > 2 * BLOCK_BYTES:
