@@ -5,6 +5,8 @@ law, as words are. Out: Markdown tables, as in ``bench_linear.py``: both sides i
 same data, dtype and objective, medians; what was computed stands beside the time.
 """
 
+from time import perf_counter
+
 import numpy as np
 from _measure import alternate, alternate_epochs, main, print_table, show_ratio, show_seconds
 from _race import ALPHA, log_loss, objective_of, race
@@ -102,6 +104,39 @@ def optimum(quick):
         race(title, contestants, X, label, objective, best, 10.0 if quick else 60.0, (WITHIN,))
 
 
+def chunks(quick):
+    """A call of partial_fit, as texts in hashed columns come: 2^20 columns, a power law, 100 entries a row."""
+    d, calls = (1 << 16, 4) if quick else (1 << 20, 12)
+    contestants = {
+        "GDClassifier()": lambda: GDClassifier(random_state=0),
+        "GDClassifier(batch_size=1, eta0=0.01)": lambda: GDClassifier(
+            batch_size=1, learning_rate="constant", eta0=0.01, random_state=0
+        ),
+        "SGDClassifier(eta0=0.01)": lambda: SGDClassifier(
+            loss="log_loss", learning_rate="constant", eta0=0.01, random_state=0
+        ),
+    }
+    rows = []
+    for outputs in (2, 20):
+        for m in (1, 100, 1_000, 10_000):
+            X = rows_with_few_entries(m * calls, d, 100, "power law")
+            z = X @ (0.1 * np.random.default_rng(1).standard_normal(d))
+            label = np.digitize(z, np.quantile(z, np.linspace(0, 1, outputs + 1)[1:-1]))
+            parts = [slice(i * m, (i + 1) * m) for i in range(calls)]
+            models = [make() for make in contestants.values()]
+            times = np.empty((len(models), calls))
+            for i, part in enumerate(parts):  # in turn
+                chunk, y = X[part], label[part]
+                for j, model in enumerate(models):
+                    began = perf_counter()
+                    model.partial_fit(chunk, y, classes=np.arange(outputs))
+                    times[j, i] = perf_counter() - began
+            for name, model, time in zip(contestants, models, np.median(times[:, 1:], axis=1), strict=True):
+                rows.append([outputs, m, name, show_seconds(time), f"{model.score(X, label):.3f}"])
+    title = f"partial_fit of a chunk, {d:,} columns, 100 entries a row"
+    print_table(title, ["classes", "rows", "model", "a call", "accuracy on all rows met"], rows)
+
+
 def gradient(quick):
     """One gradient: the fused kernel against SciPy's two products."""
     from fastgd._compiled import linear
@@ -133,7 +168,7 @@ def gradient(quick):
     print_table("One gradient of squared error, {:,} x {:,}".format(*shape(quick)), header, rows)
 
 
-SECTIONS = dict(gradient=gradient, epoch=epoch, optimum=optimum)
+SECTIONS = dict(gradient=gradient, chunks=chunks, epoch=epoch, optimum=optimum)
 
 if __name__ == "__main__":
     main(__doc__, SECTIONS)

@@ -35,6 +35,7 @@ from ._optimizers import RULES
 from ._plan import make_plan
 from ._threads import effective_n_threads
 from ._validation import ValidationMixin
+from ._wide_chunks import epoch_of_columns, is_wide_chunk
 
 FAIR_SAMPLE = 100  # rows that tell the scales of columns and targets
 ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
@@ -179,7 +180,12 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         self.t_ = float(state.t if state is not None else monitor.n_iter + 1)
         self.stop_reason_ = result.reason
         self._training = {"state": state, "rng": rng, "theta": theta}
-        self._training["coordinates"] = problem.coordinates if plan.hidden else None
+        if plan.hidden:
+            self._training["coordinates"] = problem.coordinates
+        elif result.moments is not None:
+            mean, variance = result.moments
+            n, self._training["rows"] = problem.total_weight, problem.X.shape[0]
+            self._training["moments"] = n, mean, variance * n
         if plan.hidden:
             problem.warn_of_vanished_gradients()
             problem.warn_of_saturation(theta)
@@ -203,7 +209,7 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
             training = {"state": None, "theta": None, "rng": check_random_state(self.random_state)}
             flat = self._flat_output(y)
         else:
-            training, flat = copy.deepcopy(self._training), self._flat
+            training, flat = self._training_to_go_on_with(), self._flat
             check_same_model(self, problem, training["theta"])
         take = self._learn if weight is None or weight.any() else self._pass_over
         learned, step, objective = take(problem, plan, training, flat)
@@ -222,10 +228,10 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
 
     def _learn(self, problem, plan, training, flat):
         """One epoch over a chunk; what was learned, the last step, and the objective met."""
-        moments = None
+        moments, wide, rows_before = None, is_wide_chunk(problem, plan), training.get("rows", 0)
         if plan.hidden:
             self._set_coordinates(problem, plan, training)
-        elif plan.auto_rate or plan.preconditioner == "diag":
+        elif (plan.auto_rate or plan.preconditioner == "diag") and not wide:
             seen, new = training.get("moments"), problem.column_moments()
             training["moments"] = n, mean, square = merged_moments(seen, new) if seen else new
             moments = mean, square / n
@@ -234,12 +240,23 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         theta = training["theta"]
         if theta is None:
             theta = self._first_theta(problem, plan, training["rng"])
-        state, step, loss_met = one_epoch(problem, plan, theta, training["state"], training["rng"])
-        iterate = problem.coordinates.to_theta(state.u.astype(np.float64))
-        theta = problem.coordinates.to_theta(state.solution.astype(np.float64))
+        if wide:
+            state, step, loss_met = epoch_of_columns(problem, plan, theta, training, rows_before)
+        else:
+            state, rng = training["state"], training["rng"]
+            state, step, loss_met = one_epoch(problem, plan, theta, state, rng, rows_before)
+        iterate = theta = problem.coordinates.to_theta(state.u.astype(np.float64, copy=False))
+        if state.solution is not state.u:
+            theta = problem.coordinates.to_theta(state.solution.astype(np.float64, copy=False))
         training |= {"state": state, "theta": iterate}
         objective = loss_met + problem.penalty_value(state.u)
         return learned_attributes(problem, theta, flat), step, objective
+
+    def _training_to_go_on_with(self):
+        """What training has left behind, whose arrays no epoch changes: it copies those that it does."""
+        training = dict(self._training)
+        training["state"], training["rng"] = copy.copy(training["state"]), copy.deepcopy(training["rng"])
+        return training
 
     def _first_theta(self, problem, plan, rng):
         if plan.hidden:

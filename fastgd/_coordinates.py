@@ -16,6 +16,7 @@ from ._sparse import is_sparse
 ROWS_AT_A_TIME = 4096
 LEAST_SQUARE = 1e-290  # below it, squares lose digits and then are none
 NOISE = 10 * np.finfo(np.float64).eps
+HELD = 1e-12  # scale of a column that a stream has not seen vary yet: its weight stays where it is
 
 
 class Coordinates:
@@ -67,8 +68,11 @@ class Coordinates:
         return scale.astype(dtype), shift.astype(dtype)
 
 
-def column_means_and_variances(X, weight, n_threads):
-    """Weighted mean and variance of every column, each of shape (d,); a constant column has variance 0."""
+def column_means_and_variances(X, weight, n_threads, names=None):
+    """Weighted mean and variance of every column, each of shape (d,); a constant column has variance 0.
+
+    names : what errors call the columns, shape (d,); None: their numbers
+    """
     total = X.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
     with np.errstate(over="ignore", invalid="ignore"):
         start, first, second = moments.column_moments(X, weight, n_threads)
@@ -76,20 +80,24 @@ def column_means_and_variances(X, weight, n_threads):
         variance = second / total - offset**2
         mean = start + offset
     if not np.isfinite(variance).all():
-        columns = np.flatnonzero(~np.isfinite(variance))
+        columns = _named(np.flatnonzero(~np.isfinite(variance)), names)
         raise ValueError(
             f"The squares of column(s) {columns[:10].tolist()} of X overflow. Divide them by a "
             "constant, or scale X with sklearn.preprocessing.StandardScaler."
         )
     size = np.abs(mean) + np.abs(start)
     if variance.min() < LEAST_SQUARE:
-        variance = _without_underflow(variance, size, X, weight)
+        variance = _without_underflow(variance, size, X, weight, names)
     # what is left of a constant column is rounding: it must not be blown up to variance one
     noise = NOISE * size
     return mean, np.where(variance > noise**2, variance, 0.0)
 
 
-def _without_underflow(variance, size, X, weight):
+def _named(columns, names):
+    return columns if names is None else names[columns]
+
+
+def _without_underflow(variance, size, X, weight, names):
     """Variances with zeros for columns whose squares underflow; an error if nothing else varies."""
     tiny = (variance < LEAST_SQUARE) & (0 < size) & (size < 1e5 * LEAST_SQUARE**0.5)
     if not tiny.any():
@@ -98,7 +106,7 @@ def _without_underflow(variance, size, X, weight):
     columns = np.flatnonzero(tiny & (least < most))
     if not len(columns):
         return variance
-    message = f"The squares of column(s) {columns[:10].tolist()} of X underflow"
+    message = f"The squares of column(s) {_named(columns, names)[:10].tolist()} of X underflow"
     if variance.max() < LEAST_SQUARE:
         raise ValueError(f"{message}. Multiply them by a constant.")
     warnings.warn(f"{message}: they count as constant. Multiply them by a constant.", stacklevel=3)
@@ -134,14 +142,13 @@ def column_ranges(X, weight):
     return least, most
 
 
-def standardised(mean, variance, *, ridge, fit_intercept):
+def standardised(mean, variance, *, ridge, fit_intercept, constant=0.0):
     """Coordinates in which a loss of curvature 1 plus ridge / 2 |w|^2 has unit curvature per column.
 
-    A constant column gets scale 0: beside an intercept its weight is none.
+    constant : scale of a constant column, whose weight beside an intercept is none
     """
-    shift = mean if fit_intercept else np.zeros_like(mean)
+    shift = mean if fit_intercept else np.zeros_like(variance)
     power = variance if fit_intercept else variance + mean**2
-    curvature = power + ridge
-    scale = np.zeros_like(power)
-    np.divide(1.0, np.sqrt(curvature), out=scale, where=power > 0)
+    with np.errstate(divide="ignore"):
+        scale = np.where(power > 0, 1.0 / np.sqrt(power + ridge), constant)
     return Coordinates(shift, scale)

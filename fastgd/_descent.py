@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._active_set import active_set
 from ._by_rule import by_rule
-from ._coordinates import standardised
+from ._coordinates import HELD, standardised
 from ._epochs import EpochState, alone, mini_batch
 from ._exceptions import DivergenceError
 from ._linear import LinearProblem
@@ -60,9 +60,9 @@ def minimising(problem, plan, monitor, *, theta=None, rng=None, state=None):
     """`minimise` as a generator, which asks for epochs as `mini_batch` does."""
     if plan.in_row_space:  # a given start need not lie in the space of the rows
         plan = replace(plan, in_row_space=False, preconditioner="diag")
-    set_scales(problem, plan)
+    moments = set_scales(problem, plan)
     u = start(problem, plan, rng) if theta is None else problem.coordinates.from_theta(theta)
-    result = Result(u)
+    result = Result(u, moments=moments)
     try:
         if plan.full:
             state = _full_batch(problem, plan, state, result, monitor)
@@ -90,24 +90,31 @@ def minimising(problem, plan, monitor, *, theta=None, rng=None, state=None):
 
 def _minimise_in_row_space(problem, plan, monitor):
     """Far more columns than rows: see _row_space.py."""
-    mean = np.zeros(problem.d)
-    if problem.fit_intercept:
-        mean, _ = problem.means_and_variances()
-    space = RowSpace(problem.X, mean)
+    moments = problem.means_and_variances()
+    space = RowSpace(problem.X, moments[0] if problem.fit_intercept else np.zeros(problem.d))
     monitor.to_theta = space.to_columns
     small = LinearProblem(
         space.Z, problem.Y, problem.weight, problem.loss, problem.penalty, k=problem.k,
         fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
     )  # fmt: skip
     plan = replace(plan, in_row_space=False)
-    theta, result, state = minimise(small, plan, monitor)
-    return space.to_columns(theta), result, state
+    theta, result, _ = minimise(small, plan, monitor)  # the state of an update rule is of other parameters
+    result.moments = moments
+    return space.to_columns(theta), result, None
 
 
-def one_epoch(problem, plan, theta, state, rng):
-    """One epoch over a chunk of a stream; returns the state, the last step size, and the mean loss met."""
-    u = problem.coordinates.from_theta(theta).astype(problem.X.dtype)
-    state = state.resumed(problem, plan, u) if state else EpochState.start(problem, plan, u)
+def one_epoch(problem, plan, theta, state, rng, rows_before=0):
+    """One epoch over a chunk of a stream; returns the state, the last step size, and the mean loss met.
+
+    rows_before : those that a descent without a state has learned from; automatic steps count them
+    """
+    u = problem.coordinates.from_theta(theta).astype(problem.X.dtype, copy=False)
+    if state:
+        state = state.resumed(problem, plan, u)
+    else:
+        state = EpochState.start(problem, plan, u)
+        if isinstance(plan.schedule, CappedSteps):
+            state.t += rows_before // plan.batch_size
 
     floor, mean_weight = float(np.sum(problem.floor)), problem.total_weight / len(problem.X)
 
@@ -144,6 +151,10 @@ def set_scales(problem, plan, moments=None):
     """Coordinates of the descent and, for mini-batches with learning_rate="auto", the steps.
 
     moments : (means, variances) of the columns as known from a stream, or None to measure them
+
+    Returns
+    -------
+    moments : where a linear model has asked for them, else None
     """
     curvature = typical_curvature(problem)
     if plan.hidden:
@@ -155,24 +166,33 @@ def set_scales(problem, plan, moments=None):
             if plan.rule.limit is not None:  # its steps grow with the gradient
                 rate /= 1 + problem.penalty_curvature
             plan.schedule = Adaptive(rate, smallest=0.01 * rate)
-        return
+        return None
     streaming = moments is not None
-    horizon = 1000 if streaming else len(problem.X)
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
         if moments is None:
             moments = problem.means_and_variances()
         # a batch of few entries cannot afford the offset of every column
         centred = problem.fit_intercept and (plan.full or not problem.wide_and_sparse)
         problem.coordinates = standardised(
-            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred
-        )
-    if not plan.auto_rate or plan.full:
-        return
+            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred,
+            constant=HELD if streaming else 0.0,
+        )  # fmt: skip
+    if plan.auto_rate and not plan.full:
+        _set_automatic_steps(problem, plan, curvature, streaming)
+    return moments
+
+
+def _set_automatic_steps(problem, plan, curvature, streaming):
+    """Those of mini-batches of a linear model."""
     if plan.rule.limit is None:  # steps of the adam family have the size of the rate itself
-        plan.schedule = Adaptive(0.01 * _size_of_step(problem, plan), smallest=1e-4)
+        rate = 0.01 * _size_of_step(problem, plan)
+        if streaming and plan.rule.name in ("adam", "adamw"):  # no plateau shortens their steps
+            rate /= max(1.0, 0.01 * _typical_row_sum(problem))  # that prediction moves by its size at most
+        plan.schedule = Adaptive(rate, smallest=1e-4)
         plan.schedule.smallest *= plan.schedule.eta
         return
 
+    horizon = 1000 if streaming else len(problem.X)
     drawn = plan.shuffle and (not streaming or len(problem.X) >= STREAMED_PER_COLUMN * (problem.d + 100))
     plan.schedule = CappedSteps(problem.bounds_of_steps(plan, curvature, drawn), horizon)
     if problem.loss.curvature is None:
@@ -192,6 +212,12 @@ def _size_of_step(problem, plan):
     """Rate at which the adam family takes steps of the size of the target; rmsprop's first is longer."""
     size = _size_of_target(problem)
     return size * (1 - plan.hyper[2]) ** 0.5 if plan.rule.name == "rmsprop" else size
+
+
+def _typical_row_sum(problem):
+    """|x|_1 of a row in the problem's coordinates, at most: sqrt(entries) |x|_2."""
+    entries = problem.X.row_length if problem.wide_and_sparse else problem.d
+    return float(np.sqrt(entries * problem.row_norms(1).mean()))
 
 
 def typical_curvature(problem):

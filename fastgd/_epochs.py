@@ -33,6 +33,8 @@ class EpochState:
     scale : float
         Of a stream, the largest loss above its floor that predicting zero had in a chunk, or the first chunk
         to begin with: what a loss that explodes is measured by. A chunk by itself may be next to no loss.
+    time : float
+        Of a linear model, the sum of the steps since the state began or was resumed.
     """
 
     u: np.ndarray
@@ -45,13 +47,16 @@ class EpochState:
     owed_total: np.ndarray = field(default_factory=lambda: np.zeros(1))
     mean_count: np.ndarray = field(default_factory=lambda: np.zeros(1))
     scale: float = 0.0
+    time: float = 0.0
 
     @classmethod
     def start(cls, problem, plan, u):
+        """At u, an array that is given away."""
+        u = np.ascontiguousarray(u)
         empty = np.empty((0,) * u.ndim, u.dtype)
         owes = plan.penalty.l1 and plan.by_rows
         return cls(
-            u=np.array(u, order="C"), t=1, slots=plan.rule.init(u.size, u.dtype),
+            u=u, t=1, slots=plan.rule.init(u.size, u.dtype),
             owed=np.zeros_like(u[:, :-1], order="C") if owes else empty,
             mean=np.zeros_like(u) if plan.average else empty,
             rule=plan.rule.name, coordinates=problem.coordinates,
@@ -71,7 +76,9 @@ class EpochState:
         new = EpochState.start(problem, plan, moved(self.u) if averaged else u)
         new.scale = self.scale
         if self.rule == plan.rule.name:
-            new.t, new.slots = self.t, self.slots.astype(u.dtype)
+            new.t = self.t
+            if new.slots.shape == self.slots.shape:
+                new.slots = self.slots.astype(u.dtype)
         if new.owed.shape == self.owed.shape:
             new.owed, new.owed_total = self.owed.astype(u.dtype), np.array(self.owed_total)
         if averaged:

@@ -23,8 +23,7 @@ def learned_attributes(problem, theta, flat):
     """
     dtype = problem.X.dtype
     if isinstance(problem, LinearProblem):
-        coef = np.ascontiguousarray(theta[:, :-1], dtype=dtype)
-        intercept = np.ascontiguousarray(theta[:, -1], dtype=dtype)
+        coef, intercept = np.array(theta[:, :-1], dtype, order="C"), np.array(theta[:, -1], dtype)
         return {"coef_": coef[0] if flat else coef, "intercept_": intercept, "_flat": flat}
     layers = problem.architecture.layers(theta)
     learned = {

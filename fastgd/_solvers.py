@@ -32,6 +32,7 @@ class Result:
     gap: float = np.nan
     learning_rate: float = np.nan
     rose: bool = False  # the objective ended above its start
+    moments: tuple = None  # means and variances of the columns, where the descent asked for them
 
 
 def target_gap(problem, objective, start, tol):

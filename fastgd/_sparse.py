@@ -63,6 +63,17 @@ class SparseRows:
         """The same numbers as SciPy knows them."""
         return csr_array((self.data, self.indices, self.indptr), shape=self.shape)
 
+    def packed(self):
+        """The columns that have entries, ascending, and the rows without all others; one column at least."""
+        present = np.zeros(self.shape[1], dtype=bool)
+        present[self.indices] = True
+        present[0] |= not self.size
+        columns = np.flatnonzero(present)
+        place = np.empty(self.shape[1], dtype=np.int32)
+        place[columns] = np.arange(len(columns))
+        shape = self.shape[0], len(columns)
+        return columns, SparseRows(self.data, place[self.indices], self.indptr, shape)
+
     def column_counts(self):
         """Entries of each column, shape (d,)."""
         return np.bincount(self.indices, minlength=self.shape[1])

@@ -1,5 +1,6 @@
 """Fits that go on where another ended: partial_fit, warm_start, initial coefficients, averages."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -267,3 +268,104 @@ def test_partial_fit_holds_no_rows_out_and_keeps_no_scores_of_a_fit(data):
 def test_weights_of_validation_rows_are_not_negative_either(data):
     with pytest.raises(ValueError, match="[Nn]egative"):
         GDRegressor().fit(data.X, data.y, X_val=data.X, y_val=data.y, sample_weight_val=-data.s)
+
+
+AFTER_A_FIT = [
+    {},
+    {"loss": "huber"},
+    {"loss": "poisson"},
+    {"penalty": "l1", "alpha": 1e-3},
+    {"solver": "momentum"},
+    {"batch_size": 32},
+    {"batch_size": 1, "average": True},
+    {"solver": "momentum", "batch_size": 32},
+    {"preconditioner": None},
+    {"hidden_layer_sizes": (10,)},
+]
+
+
+@pytest.mark.parametrize("shape", [(2_000, 20), (300, 1_000)], ids=["tall", "wide"])
+@pytest.mark.parametrize("params", AFTER_A_FIT, ids=str)
+def test_single_rows_after_a_fit_leave_what_it_learned(params, shape):
+    """Scales and steps go on from the rows of the fit: one row says nothing about either."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=shape) * np.exp(rng.normal(size=shape[1])) + 3
+    z = X @ np.sin(np.arange(shape[1]))
+    z = (z - z.mean()) / z.std() + 0.1 * rng.normal(size=shape[0])
+    y = np.exp(z / 2) if params.get("loss") == "poisson" else z
+    model = GDRegressor(random_state=0, **params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        score = model.fit(X, y).score(X, y)
+    for i in range(5):
+        model.partial_fit(X[i : i + 1], y[i : i + 1])
+        assert model.score(X, y) > score - 0.03
+
+
+def test_a_column_that_does_not_vary_in_a_stream_keeps_its_weight():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    y = X @ [1.0, 2.0, 3.0]
+    model = GDRegressor(learning_rate=0.1).fit(X, y)  # which asks for no scales
+    model.set_params(learning_rate="auto").partial_fit(X[:1], y[:1])
+    assert_allclose(model.coef_, [1, 2, 3], rtol=1e-2)
+    model.partial_fit([[0.5, 1.0, -1.0]] * 10, [0.5 + 2.0 - 3.0] * 10)
+    assert_allclose(model.coef_, [1, 2, 3], rtol=5e-2)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_state_of_a_rule_in_the_space_of_rows_is_not_that_of_columns(solver):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 300))
+    y = X[:, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = GDRegressor(solver=solver).fit(X, y)
+    for _ in range(3):
+        model.partial_fit(X, y)
+        state = model._training["state"]
+        assert state.u.shape == (1, 301)
+        assert state.slots.shape[1] == 301
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"average": True, "penalty": "l1", "alpha": 0.01},
+        {"solver": "adam"},
+        {"solver": "momentum", "learning_rate": 0.01},
+        {"batch_size": 1, "learning_rate": 0.01, "penalty": "l1", "alpha": 0.01, "average": 10},
+        {"hidden_layer_sizes": (4,), "batch_norm": True, "solver": "adam"},
+        {"hidden_layer_sizes": (4,), "learning_rate": 0.01},
+    ],
+    ids=str,
+)
+def test_partial_fit_changes_no_array_that_another_may_hold(data, params):
+    """A shallow copy shares arrays, and a call that fails leaves them to the next."""
+    model = GDRegressor(random_state=0, **params).partial_fit(data.X, data.y)
+    held, deep = copy.copy(model), copy.deepcopy(model)
+    model.partial_fit(data.X, data.y)
+    assert_same_weights(held, deep, 0.0)
+    held.partial_fit(data.X, data.y)
+    deep.partial_fit(data.X, data.y)
+    assert_same_weights(held, deep, 0.0)
+    assert_same_weights(held, model, 0.0)
+
+
+def test_coefficients_belong_to_the_user(data):
+    """Who changes `coef_` in place changes no state of the descent."""
+    model = GDRegressor(random_state=0).partial_fit(data.X, data.y)
+    other = copy.deepcopy(model)
+    model.coef_[:] = 7.0
+    assert_same_weights(model.partial_fit(data.X, data.y), other.partial_fit(data.X, data.y), 0.0)
+
+
+def test_automatic_steps_of_adam_shorten_with_the_width_of_a_stream():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3_200, 1_000))
+    y = X @ rng.normal(size=1_000)
+    model = GDRegressor(solver="adam", random_state=0)
+    for i in range(0, len(X), 32):
+        model.partial_fit(X[i : i + 32], y[i : i + 32])
+    assert model.score(X, y) > 0.5
