@@ -7,9 +7,12 @@ every weight every time (Tsuruoka, Tsujii & Ananiadou 2009; the average as in Bo
 """
 
 from cython cimport floating
-from libc.math cimport exp, fabs
+from libc.math cimport copysign, fabs
 
 from rows cimport Layout, row_at
+
+cdef extern from "vmath.h" nogil:
+    double exp_falling_f64(double x) noexcept  # without a call, so that columns overlap
 
 
 cdef struct Moment:
@@ -164,13 +167,14 @@ cdef struct Penalties:
 cdef inline void settle(Penalties* penalties, Py_ssize_t j, floating* v) noexcept nogil:
     """Bring column j of v (d, k) up to date."""
     cdef Py_ssize_t c, k = penalties.k
-    cdef double elapsed = penalties.time - penalties.seen[j], after, threshold, shrink, missed
+    cdef double elapsed = penalties.time - penalties.seen[j], after, left, threshold, shrink, missed
     elapsed *= penalties.scale[j] * penalties.scale[j]
-    shrink, threshold = exp(-penalties.l2 * elapsed), penalties.l1 * elapsed
+    shrink, threshold = exp_falling_f64(-penalties.l2 * elapsed), penalties.l1 * elapsed
     missed = penalties.count - penalties.counted[j]
     for c in range(k):
         after = v[j * k + c] * shrink
-        after = max(0.0, after - threshold) if after > 0 else min(0.0, after + threshold)
+        left = fabs(after) - threshold
+        after = copysign(0.0 if left <= 0 else left, after)  # signs are not foreseen: no branch
         if penalties.sums != NULL:
             penalties.sums[j * k + c] += missed * (v[j * k + c] + after) / 2
         v[j * k + c] = <floating> after
