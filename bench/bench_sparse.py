@@ -105,7 +105,7 @@ def optimum(quick):
 
 
 def chunks(quick):
-    """A call of partial_fit, as texts in hashed columns come: 2^20 columns, a power law, 100 entries a row."""
+    """A call of partial_fit, as texts in hashed columns come: 2^20 columns, a power law."""
     d, calls = (1 << 16, 4) if quick else (1 << 20, 12)
     contestants = {
         "GDClassifier()": lambda: GDClassifier(random_state=0),

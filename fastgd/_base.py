@@ -24,7 +24,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin, IterationTasks
-from ._coordinates import merged_moments
 from ._descent import minimise, one_epoch, set_scales, start
 from ._epochs import EpochState
 from ._learned import LEARNED, check_same_model, initial_theta, learned_attributes, predictor
@@ -33,9 +32,9 @@ from ._monitor import Monitor
 from ._network import Architecture, NetworkProblem, joined
 from ._optimizers import RULES
 from ._plan import make_plan
+from ._stream import learn_from_chunk
 from ._threads import effective_n_threads
 from ._validation import ValidationMixin
-from ._wide_chunks import epoch_of_columns, is_wide_chunk
 
 FAIR_SAMPLE = 100  # rows that tell the scales of columns and targets
 ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
@@ -228,26 +227,18 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
 
     def _learn(self, problem, plan, training, flat):
         """One epoch over a chunk; what was learned, the last step, and the objective met."""
-        moments, wide, rows_before = None, is_wide_chunk(problem, plan), training.get("rows", 0)
         if plan.hidden:
             self._set_coordinates(problem, plan, training)
-        elif (plan.auto_rate or plan.preconditioner == "diag") and not wide:
-            seen, new = training.get("moments"), problem.column_moments()
-            training["moments"] = n, mean, square = merged_moments(seen, new) if seen else new
-            moments = mean, square / n
-        if moments is not None or plan.hidden:
-            set_scales(problem, plan, moments=moments)
+            set_scales(problem, plan)
         theta = training["theta"]
         if theta is None:
             theta = self._first_theta(problem, plan, training["rng"])
-        if wide:
-            state, step, loss_met = epoch_of_columns(problem, plan, theta, training, rows_before)
-        else:
-            state, rng = training["state"], training["rng"]
-            state, step, loss_met = one_epoch(problem, plan, theta, state, rng, rows_before)
-        iterate = theta = problem.coordinates.to_theta(state.u.astype(np.float64, copy=False))
-        if state.solution is not state.u:
-            theta = problem.coordinates.to_theta(state.solution.astype(np.float64, copy=False))
+        if not plan.hidden:
+            solution, step, objective = learn_from_chunk(problem, plan, theta, training)
+            return learned_attributes(problem, solution, flat), step, objective
+        state, step, loss_met = one_epoch(problem, plan, theta, training["state"], training["rng"])
+        iterate = problem.coordinates.to_theta(state.u.astype(np.float64))
+        theta = problem.coordinates.to_theta(state.solution.astype(np.float64))
         training |= {"state": state, "theta": iterate}
         objective = loss_met + problem.penalty_value(state.u)
         return learned_attributes(problem, theta, flat), step, objective
@@ -255,7 +246,10 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
     def _training_to_go_on_with(self):
         """What training has left behind, whose arrays no epoch changes: it copies those that it does."""
         training = dict(self._training)
-        training["state"], training["rng"] = copy.copy(training["state"]), copy.deepcopy(training["rng"])
+        state, theta = training["state"], training["theta"]
+        fits = state is not None and (theta is None or state.u.shape == theta.shape)
+        training["state"] = copy.copy(state) if fits else None
+        training["rng"] = copy.deepcopy(training["rng"])
         return training
 
     def _first_theta(self, problem, plan, rng):
@@ -325,7 +319,7 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
 
     def _resumable(self, plan, theta):
         """State of the optimizer of the last fit, where it fits this one."""
-        state = copy.deepcopy(getattr(self, "_training", {}).get("state"))
+        state = getattr(self, "_training", {}).get("state")  # who resumes it copies what changes
         if state is None or theta is None or state.u.shape != theta.shape:
             return None
         if plan.auto_rate and not plan.hidden:

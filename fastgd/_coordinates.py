@@ -16,7 +16,6 @@ from ._sparse import is_sparse
 ROWS_AT_A_TIME = 4096
 LEAST_SQUARE = 1e-290  # below it, squares lose digits and then are none
 NOISE = 10 * np.finfo(np.float64).eps
-HELD = 1e-12  # scale of a column that a stream has not seen vary yet: its weight stays where it is
 
 
 class Coordinates:
@@ -40,10 +39,13 @@ class Coordinates:
         if not self.identity:
             self.factors, self.offsets = np.append(scale, 1.0), shift * scale
 
-    def to_theta(self, u):
+    def to_theta(self, u, held=None):
+        """held (k, d + 1), if given: has the weights of columns of scale 0, which u does not."""
         if self.identity:
             return u
         theta = u * self.factors
+        if held is not None:
+            np.copyto(theta, held, where=self.factors == 0)
         theta[:, -1] -= theta[:, :-1] @ self.shift
         return theta
 
@@ -79,18 +81,24 @@ def column_means_and_variances(X, weight, n_threads, names=None):
         offset = first / total
         variance = second / total - offset**2
         mean = start + offset
-    if not np.isfinite(variance).all():
-        columns = _named(np.flatnonzero(~np.isfinite(variance)), names)
-        raise ValueError(
-            f"The squares of column(s) {columns[:10].tolist()} of X overflow. Divide them by a "
-            "constant, or scale X with sklearn.preprocessing.StandardScaler."
-        )
+    refuse_overflow(variance, names)
     size = np.abs(mean) + np.abs(start)
     if variance.min() < LEAST_SQUARE:
         variance = _without_underflow(variance, size, X, weight, names)
     # what is left of a constant column is rounding: it must not be blown up to variance one
     noise = NOISE * size
-    return mean, np.where(variance > noise**2, variance, 0.0)
+    with np.errstate(over="ignore"):
+        return mean, np.where(variance > noise**2, variance, 0.0)
+
+
+def refuse_overflow(squares, names=None):
+    """An error that names the columns whose squares are not finite."""
+    if not np.isfinite(squares).all():
+        columns = _named(np.flatnonzero(~np.isfinite(squares)), names)
+        raise ValueError(
+            f"The squares of column(s) {columns[:10].tolist()} of X overflow. Divide them by a "
+            "constant, or scale X with sklearn.preprocessing.StandardScaler."
+        )
 
 
 def _named(columns, names):
@@ -142,13 +150,13 @@ def column_ranges(X, weight):
     return least, most
 
 
-def standardised(mean, variance, *, ridge, fit_intercept, constant=0.0):
+def standardised(mean, variance, *, ridge, fit_intercept):
     """Coordinates in which a loss of curvature 1 plus ridge / 2 |w|^2 has unit curvature per column.
 
-    constant : scale of a constant column, whose weight beside an intercept is none
+    A constant column gets scale 0: beside an intercept its weight is none.
     """
     shift = mean if fit_intercept else np.zeros_like(variance)
     power = variance if fit_intercept else variance + mean**2
     with np.errstate(divide="ignore"):
-        scale = np.where(power > 0, 1.0 / np.sqrt(power + ridge), constant)
+        scale = np.where(power > 0, 1.0 / np.sqrt(power + ridge), 0.0)
     return Coordinates(shift, scale)

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._active_set import active_set
 from ._by_rule import by_rule
-from ._coordinates import HELD, standardised
+from ._coordinates import standardised
 from ._epochs import EpochState, alone, mini_batch
 from ._exceptions import DivergenceError
 from ._linear import LinearProblem
@@ -90,8 +90,8 @@ def minimising(problem, plan, monitor, *, theta=None, rng=None, state=None):
 
 def _minimise_in_row_space(problem, plan, monitor):
     """Far more columns than rows: see _row_space.py."""
-    moments = problem.means_and_variances()
-    space = RowSpace(problem.X, moments[0] if problem.fit_intercept else np.zeros(problem.d))
+    moments = problem.means_and_variances() if problem.fit_intercept else None
+    space = RowSpace(problem.X, moments[0] if moments else np.zeros(problem.d))
     monitor.to_theta = space.to_columns
     small = LinearProblem(
         space.Z, problem.Y, problem.weight, problem.loss, problem.penalty, k=problem.k,
@@ -103,18 +103,10 @@ def _minimise_in_row_space(problem, plan, monitor):
     return space.to_columns(theta), result, None
 
 
-def one_epoch(problem, plan, theta, state, rng, rows_before=0):
-    """One epoch over a chunk of a stream; returns the state, the last step size, and the mean loss met.
-
-    rows_before : those that a descent without a state has learned from; automatic steps count them
-    """
+def one_epoch(problem, plan, theta, state, rng):
+    """One epoch over a chunk of a stream; returns the state, the last step size, and the mean loss met."""
     u = problem.coordinates.from_theta(theta).astype(problem.X.dtype, copy=False)
-    if state:
-        state = state.resumed(problem, plan, u)
-    else:
-        state = EpochState.start(problem, plan, u)
-        if isinstance(plan.schedule, CappedSteps):
-            state.t += rows_before // plan.batch_size
+    state = state.resumed(problem, plan, u) if state else EpochState.start(problem, plan, u)
 
     floor, mean_weight = float(np.sum(problem.floor)), problem.total_weight / len(problem.X)
 
@@ -147,10 +139,11 @@ def start(problem, plan, rng):
     return u
 
 
-def set_scales(problem, plan, moments=None):
+def set_scales(problem, plan, moments=None, rows_before=None):
     """Coordinates of the descent and, for mini-batches with learning_rate="auto", the steps.
 
     moments : (means, variances) of the columns as known from a stream, or None to measure them
+    rows_before : rows of the stream before these, or None
 
     Returns
     -------
@@ -167,23 +160,22 @@ def set_scales(problem, plan, moments=None):
                 rate /= 1 + problem.penalty_curvature
             plan.schedule = Adaptive(rate, smallest=0.01 * rate)
         return None
-    streaming = moments is not None
     if plan.preconditioner == "diag" or (plan.preconditioner == "gram" and plan.auto_rate):
         if moments is None:
             moments = problem.means_and_variances()
         # a batch of few entries cannot afford the offset of every column
         centred = problem.fit_intercept and (plan.full or not problem.wide_and_sparse)
         problem.coordinates = standardised(
-            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred,
-            constant=HELD if streaming else 0.0,
-        )  # fmt: skip
+            *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred
+        )
     if plan.auto_rate and not plan.full:
-        _set_automatic_steps(problem, plan, curvature, streaming)
+        _set_automatic_steps(problem, plan, curvature, rows_before)
     return moments
 
 
-def _set_automatic_steps(problem, plan, curvature, streaming):
+def _set_automatic_steps(problem, plan, curvature, rows_before):
     """Those of mini-batches of a linear model."""
+    streaming = rows_before is not None
     if plan.rule.limit is None:  # steps of the adam family have the size of the rate itself
         rate = 0.01 * _size_of_step(problem, plan)
         if streaming and plan.rule.name in ("adam", "adamw"):  # no plateau shortens their steps
@@ -194,7 +186,7 @@ def _set_automatic_steps(problem, plan, curvature, streaming):
 
     horizon = 1000 if streaming else len(problem.X)
     drawn = plan.shuffle and (not streaming or len(problem.X) >= STREAMED_PER_COLUMN * (problem.d + 100))
-    plan.schedule = CappedSteps(problem.bounds_of_steps(plan, curvature, drawn), horizon)
+    plan.schedule = CappedSteps(problem.bounds_of_steps(plan, curvature, drawn), horizon, rows_before)
     if problem.loss.curvature is None:
         plan.slope_bound = curvature * problem.total_weight / len(problem.X)
 

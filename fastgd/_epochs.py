@@ -18,7 +18,8 @@ class EpochState:
 
     Attributes
     ----------
-    u : ndarray of shape (k, d + 1), or (p,) for the p parameters of a network; X's dtype
+    u : ndarray of shape (k, d + 1), or (p,) for the p parameters of a network
+        Of X's dtype while an epoch runs.
     t : int
         Number of the next update, from 1.
     slots : ndarray of shape (slots of the rule, size of u)
@@ -72,13 +73,11 @@ class EpochState:
             theta = self.coordinates.to_theta(v.astype(np.float64))
             return problem.coordinates.from_theta(theta).astype(u.dtype)
 
-        averaged = plan.average and self.mean_count[0] > 0
+        averaged = plan.average and self.averaged
         new = EpochState.start(problem, plan, moved(self.u) if averaged else u)
         new.scale = self.scale
         if self.rule == plan.rule.name:
-            new.t = self.t
-            if new.slots.shape == self.slots.shape:
-                new.slots = self.slots.astype(u.dtype)
+            new.t, new.slots = self.t, self.slots.astype(u.dtype)
         if new.owed.shape == self.owed.shape:
             new.owed, new.owed_total = self.owed.astype(u.dtype), np.array(self.owed_total)
         if averaged:
@@ -86,9 +85,14 @@ class EpochState:
         return new
 
     @property
+    def averaged(self):
+        """Whether averaging has begun."""
+        return self.mean_count[0] > 0
+
+    @property
     def solution(self):
         """The average where averaging has begun, else the last iterate."""
-        return self.mean if self.mean_count[0] > 0 else self.u
+        return self.mean if self.averaged else self.u
 
 
 SEGMENT_WORK = 50_000_000  # multiplications between two looks at Ctrl-C, well below a second

@@ -38,18 +38,12 @@ class LinearProblem:
     penalty : Penalty
     k : int
         Number of outputs.
-
-    Attributes
-    ----------
-    wide_and_sparse : bool
-        Whether a batch with automatic steps looks at none but the columns that it has entries in.
     """
 
     def __init__(self, X, Y, weight, loss, penalty, *, k, fit_intercept, n_threads):
         self.X, self.Y, self.weight = X, Y, weight
         self.loss, self.penalty = loss, penalty
         self.k, self.d = k, X.shape[1]
-        self.wide_and_sparse = is_sparse(X) and self.d > FEW_COLUMNS and self.d * k > FEW_WEIGHTS
         self.fit_intercept, self.n_threads = fit_intercept, n_threads
         self.n_groups = 1 if loss.coupled else k
         self.total_weight = float(len(X)) if weight is None else float(weight.sum(dtype=np.float64))
@@ -61,6 +55,11 @@ class LinearProblem:
     def sparse(self):
         """Whether the rows are."""
         return is_sparse(self.X)
+
+    @property
+    def wide_and_sparse(self):
+        """Whether a batch with automatic steps looks at none but the columns that it has entries in."""
+        return self.sparse and self.d > FEW_COLUMNS and self.d * self.k > FEW_WEIGHTS
 
     @cached_property
     def floor(self):

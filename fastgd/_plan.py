@@ -54,7 +54,8 @@ class Plan:
     @property
     def in_scaled_columns(self):
         """Whether an epoch of wide sparse rows is plain descent in scaled columns: O(entries) per row."""
-        return self.rule.name == "gd" and self.auto_rate and not self.clip_norm and not self.hidden
+        plain = self.rule.name == "gd" and self.auto_rate and not self.clip_norm
+        return plain and not self.by_rows and not self.hidden
 
     def max_slopes(self, steps):
         """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""

@@ -70,23 +70,25 @@ class CappedSteps(Adaptive):
     standardised coordinates in which the descent runs: a step of its inverse does not overshoot, and
     no constant needs tuning (Ross, Mineiro & Langford 2013; Toulis & Airoldi 2017). Over `horizon`
     rows they halve or so, so that the noise of single rows averages out (Robbins & Monro 1951), and
-    long rows, whose steps are cut at first, come to count as much as the others.
+    long rows, whose steps are cut at first, come to count as much as the others. Of a stream, rows_before
+    have been met when an epoch begins, in whatever batches; else the updates so far tell.
     """
 
-    def __init__(self, bounds, horizon):
-        self.bounds, self.horizon = bounds, horizon
+    def __init__(self, bounds, horizon, rows_before=None):
+        self.bounds, self.horizon, self.rows_before = bounds, horizon, rows_before
         longest = 1.0 / float(np.mean(self.bounds))
         super().__init__(longest, smallest=1e-3 * longest)
 
     def steps(self, t, order, batch_size):
         steps = np.empty(_n_batches(order, batch_size))
+        met = (t - 1) * batch_size if self.rows_before is None else self.rows_before
         for first in range(0, len(steps), BATCHES_AT_A_TIME):
             part = steps[first : first + BATCHES_AT_A_TIME]
             rows = order[first * batch_size : (first + len(part)) * batch_size]
             starts = np.arange(0, len(rows), batch_size)
             sizes = np.diff(np.append(starts, len(rows)))
             caps = sizes / np.add.reduceat(self.bounds[rows], starts)
-            age = np.arange(t - 1 + first, t - 1 + first + len(part)) * (batch_size / self.horizon)
+            age = (met + np.arange(first, first + len(part)) * batch_size) / self.horizon
             np.minimum(self.eta / (1 + age) ** 0.75, caps, out=part)
         return steps
 

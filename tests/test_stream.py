@@ -1,4 +1,4 @@
-"""Chunks of wide sparse rows: learned from in their own columns, as if all columns had been looked at."""
+"""Linear models and streams: what goes on from a fit, columns that do not vary, wide sparse chunks."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from shared import assert_same_weights
 
-from fastgd import GDClassifier, GDRegressor, _base
+from fastgd import GDClassifier, GDRegressor, _stream
 from fastgd._linear import LinearProblem
 from fastgd._sparse import SparseRows
 
@@ -46,11 +46,13 @@ MODELS = [
     GDClassifier(average=True),
     GDClassifier(loss="hinge"),
     GDClassifier(loss="log_loss", penalty="elasticnet", alpha=1e-3),
+    GDRegressor(preconditioner=None, penalty="l1", alpha=0.1),
+    GDRegressor(preconditioner="gram", alpha=0.1),
 ]
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: f"{m.loss}-{m.penalty}-{m.average}")
+@pytest.mark.parametrize("model", MODELS, ids=str)
 def test_columns_that_a_chunk_lacks_end_where_they_would_had_they_been_looked_at(
     model, weighted, monkeypatch
 ):
@@ -58,7 +60,7 @@ def test_columns_that_a_chunk_lacks_end_where_they_would_had_they_been_looked_at
         return stream(type(model)(**model.get_params() | {"random_state": 0}), weighted)
 
     few = learn()
-    monkeypatch.setattr(_base, "is_wide_chunk", lambda problem, plan: False)
+    monkeypatch.setattr(_stream, "_epoch_in_its_columns", _stream._epoch_in_all_columns)
     whole = learn()
     assert_same_weights(few, whole, 1e-9)
     assert_allclose(few.loss_curve_, whole.loss_curve_, rtol=1e-9)
@@ -128,3 +130,95 @@ def test_a_stream_goes_on_from_a_fit_and_keeps_what_it_learned():
     for n in (1, 10):
         model.partial_fit(X[:n], z[:n])
         assert model.score(X, z) > score - 1e-3
+
+
+def noisy(m, d, noise=3.0):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(m, d))
+    return X, X @ np.sin(np.arange(d)) + noise * rng.normal(size=m)
+
+
+@pytest.mark.parametrize("first", ["rows", "no weight", "a chunk"])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"solver": "momentum"}, {"momentum": 0.5, "solver": "momentum"}, {"batch_size": 32}],
+    ids=str,
+)
+def test_the_rows_of_a_fit_count_in_the_steps_of_a_stream(params, first):
+    """Whatever its descent has left behind, and whatever comes first."""
+    X, y = noisy(20_000, 20)
+    model = GDRegressor(random_state=0, **params).fit(X, y)
+    score = model.score(X, y)
+    if first == "no weight":
+        model.partial_fit(X[:1], y[:1], sample_weight=[0.0])
+    elif first == "a chunk":
+        model.partial_fit(X[:320], y[:320])
+    for i in range(300):
+        model.partial_fit(X[i : i + 1], y[i : i + 1])
+    assert model.score(X, y) > score - 0.06
+
+
+@pytest.mark.parametrize("constant", [5.0, 1.7e18, 1e20, 1e25])
+@pytest.mark.parametrize("solver", ["gd", "momentum", "adam"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_constant_column_has_no_weight_however_large_it_is(constant, solver, dtype):
+    X, y = noisy(1_600, 3, 0.0)
+    X = np.column_stack([X, np.full(1_600, constant)]).astype(dtype)
+    model = GDRegressor(solver=solver, random_state=0)
+    for i in range(0, 1_600, 32):
+        model.partial_fit(X[i : i + 32], y[i : i + 32])
+    assert model.coef_[3] == 0
+    assert model.score(X, y) > 0.7
+
+
+def test_an_averaged_fit_goes_on_from_the_iterate_behind_the_average():
+    X, _ = rows(400, 0)
+    y = 3 * (X @ np.sin(np.arange(D))) + np.random.default_rng(0).normal(size=400)
+    model = GDRegressor(random_state=0, average=True, penalty=None, max_iter=5, tol=None).fit(X, y)
+    iterate = model._training["state"].coordinates.to_theta(model._training["state"].u)
+    model.partial_fit(X[:2], y[:2])
+    others = np.setdiff1d(np.arange(D), X[:2].indices)
+    assert_allclose(model._training["theta"][:, others], iterate[:, others], atol=1e-12)
+
+
+def test_columns_that_the_steps_do_not_know_keep_their_average():
+    """Those of chunks with an explicit rate, which asks for no scales."""
+    left, right = (sp.random(200, D // 2, 0.02, format="csr", random_state=seed) for seed in (0, 1))
+    nothing = sp.csr_array((200, D // 2))
+    y = np.asarray(left.sum(axis=1)).ravel()
+    model = GDRegressor(average=True, learning_rate=0.05, penalty=None, random_state=0)
+    for _ in range(5):
+        model.partial_fit(sp.hstack([left, nothing], format="csr"), y)
+    before, iterate = model.coef_.copy(), model._training["theta"][0, :-1].copy()
+    model.set_params(learning_rate="auto").partial_fit(sp.hstack([nothing, right], format="csr"), y)
+    share = 1000 / 1200  # of the updates
+    expected = share * before[: D // 2] + (1 - share) * iterate[: D // 2]
+    assert_allclose(model.coef_[: D // 2], expected, rtol=1e-10)
+
+
+def test_a_state_of_other_parameters_is_left_behind():
+    """As of pickles of descents in the space of the rows."""
+    X, y = noisy(20, 300)
+    model = GDRegressor().partial_fit(X, y)
+    model._training["state"].u = np.zeros((1, 20))
+    with np.errstate(all="raise"):
+        model.partial_fit(X, y)
+    assert model._training["state"].u.shape == (1, 301)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-158, 1e-155])
+@pytest.mark.parametrize("penalty", [None, "l1", "l2"])
+def test_entries_whose_squares_underflow_are_none(size, penalty):
+    X, z = rows(1, 0)
+    X[0, X.indices[0]] = size
+    model = GDRegressor(penalty=penalty, average=True).partial_fit(X, z)
+    assert np.isfinite(model.coef_).all()
+    assert model.coef_[X.indices[0]] == 0
+
+
+def test_a_single_row_whose_squares_overflow_is_an_error_that_names_the_column():
+    X, z = rows(1, 0)
+    column = X.indices[3]
+    X[0, column] = 1e200
+    with pytest.raises(ValueError, match=rf"\[{column}\] of X overflow"):
+        GDRegressor().partial_fit(X, z)
