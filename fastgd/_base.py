@@ -181,13 +181,12 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         self._training = {"state": state, "rng": rng, "theta": theta}
         if plan.hidden:
             self._training["coordinates"] = problem.coordinates
-        elif result.moments is not None:
+            problem.warn_of_vanished_gradients()
+            problem.warn_of_saturation(theta)
+        elif result.moments is not None:  # a stream may go on from here
             mean, variance = result.moments
             n, self._training["rows"] = problem.total_weight, problem.X.shape[0]
             self._training["moments"] = n, mean, variance * n
-        if plan.hidden:
-            problem.warn_of_vanished_gradients()
-            problem.warn_of_saturation(theta)
         if validation is not None:
             self.validation_scores_ = monitor.scores
         else:
@@ -233,15 +232,18 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         theta = training["theta"]
         if theta is None:
             theta = self._first_theta(problem, plan, training["rng"])
-        if not plan.hidden:
-            solution, step, objective = learn_from_chunk(problem, plan, theta, training)
-            return learned_attributes(problem, solution, flat), step, objective
-        state, step, loss_met = one_epoch(problem, plan, theta, training["state"], training["rng"])
-        iterate = problem.coordinates.to_theta(state.u.astype(np.float64))
-        theta = problem.coordinates.to_theta(state.solution.astype(np.float64))
-        training |= {"state": state, "theta": iterate}
-        objective = loss_met + problem.penalty_value(state.u)
-        return learned_attributes(problem, theta, flat), step, objective
+        learn = self._network_from_chunk if plan.hidden else learn_from_chunk
+        solution, step, objective = learn(problem, plan, theta, training)
+        return learned_attributes(problem, solution, flat), step, objective
+
+    @staticmethod
+    def _network_from_chunk(problem, plan, theta, training):
+        """`learn_from_chunk` for a network, whose scales stay."""
+        state, step, loss = one_epoch(problem, plan, theta, training["state"], training["rng"])
+        to_theta = problem.coordinates.to_theta
+        training |= {"state": state, "theta": to_theta(state.u.astype(np.float64))}
+        solution = to_theta(state.solution.astype(np.float64))
+        return solution, step, loss + problem.penalty_value(state.u)
 
     def _training_to_go_on_with(self):
         """What training has left behind, whose arrays no epoch changes: it copies those that it does."""

@@ -321,6 +321,8 @@ def test_the_state_of_a_rule_in_the_space_of_rows_is_not_that_of_columns(solver)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = GDRegressor(solver=solver).fit(X, y)
+    left = model._training["state"]
+    assert left is None or left.u.shape == (1, 301)
     for _ in range(3):
         model.partial_fit(X, y)
         state = model._training["state"]

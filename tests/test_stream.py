@@ -204,6 +204,7 @@ def test_a_state_of_other_parameters_is_left_behind():
     with np.errstate(all="raise"):
         model.partial_fit(X, y)
     assert model._training["state"].u.shape == (1, 301)
+    assert model.t_ == 2  # its updates do not count either
 
 
 @pytest.mark.parametrize("size", [1e-200, 1e-158, 1e-155])
