@@ -316,18 +316,18 @@ def test_a_column_that_does_not_vary_in_a_stream_keeps_its_weight():
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_the_state_of_a_rule_in_the_space_of_rows_is_not_that_of_columns(solver):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(20, 300))
+    X = rng.normal(size=(20, 2_100))
     y = X[:, 0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = GDRegressor(solver=solver).fit(X, y)
     left = model._training["state"]
-    assert left is None or left.u.shape == (1, 301)
+    assert left is None or left.u.shape == (1, 2_101)
     for _ in range(3):
         model.partial_fit(X, y)
         state = model._training["state"]
-        assert state.u.shape == (1, 301)
-        assert state.slots.shape[1] == 301
+        assert state.u.shape == (1, 2_101)
+        assert state.slots.shape[1] == 2_101
 
 
 @pytest.mark.parametrize(
