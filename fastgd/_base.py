@@ -141,6 +141,7 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         if self.early_stopping and validation is None:
             X, y, weight, validation = self._split(X, y, weight)
         plan = make_plan(self, loss, *X.shape)
+        plan.look_at(X, k)
         problem = self._problem(*self._encode(X, y, classes, weight, plan), loss, plan, k, n_threads)
         theta, state = initial_theta(self, problem, warm, coef_init, intercept_init), None
         if warm and coef_init is None and intercept_init is None:
@@ -179,6 +180,8 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         self.t_ = float(state.t if state is not None else monitor.n_iter + 1)
         self.stop_reason_ = result.reason
         self._training = {"state": state, "rng": rng, "theta": theta}
+        if plan.looks_at_columns:
+            self._training["by_entries"] = plan.by_entries
         if plan.hidden:
             self._training["coordinates"] = problem.coordinates
             problem.warn_of_vanished_gradients()
@@ -201,6 +204,7 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
         loss, k = self._make_loss(classes, y)
         weight = self._weights(X, y, classes, sample_weight)
         plan = make_plan(self, loss, *X.shape, streaming=True)
+        plan.look_at(X, k, vars(self).get("_training"))
         n_threads = effective_n_threads(self.n_jobs)
         problem = self._problem(*self._encode(X, y, classes, weight, plan), loss, plan, k, n_threads)
         if first:

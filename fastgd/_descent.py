@@ -164,7 +164,7 @@ def set_scales(problem, plan, moments=None, rows_before=None):
         if moments is None:
             moments = problem.means_and_variances()
         # a batch of few entries cannot afford the offset of every column
-        centred = problem.fit_intercept and (plan.full or not problem.wide_and_sparse)
+        centred = problem.fit_intercept and not plan.by_entries
         problem.coordinates = standardised(
             *moments, ridge=problem.penalty.l2 / curvature, fit_intercept=centred
         )
@@ -179,7 +179,8 @@ def _set_automatic_steps(problem, plan, curvature, rows_before):
     if plan.rule.limit is None:  # steps of the adam family have the size of the rate itself
         rate = 0.01 * _size_of_step(problem, plan)
         if streaming and plan.rule.name in ("adam", "adamw"):  # no plateau shortens their steps
-            rate /= max(1.0, 0.01 * _typical_row_sum(problem))  # that prediction moves by its size at most
+            # that a prediction moves by its size at most
+            rate /= max(1.0, 0.01 * _typical_row_sum(problem, plan))
         plan.schedule = Adaptive(rate, smallest=1e-4)
         plan.schedule.smallest *= plan.schedule.eta
         return
@@ -206,10 +207,10 @@ def _size_of_step(problem, plan):
     return size * (1 - plan.hyper[2]) ** 0.5 if plan.rule.name == "rmsprop" else size
 
 
-def _typical_row_sum(problem):
+def _typical_row_sum(problem, plan):
     """|x|_1 of a row in the problem's coordinates, at most: sqrt(entries) |x|_2."""
-    entries = problem.X.row_length if problem.wide_and_sparse else problem.d
-    return float(np.sqrt(entries * problem.row_norms(1).mean()))
+    entries = problem.X.row_length if plan.by_entries else problem.d
+    return float(np.sqrt(entries * problem.row_norms().mean()))
 
 
 def typical_curvature(problem):

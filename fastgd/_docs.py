@@ -227,10 +227,8 @@ FIT = """Fit the model.
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             float32 and float64, C- or Fortran-ordered, are used without a copy; mini-batches copy
-            Fortran-ordered data. Sparse rows are CSR, other formats are converted; the results are those of
-            the same numbers in an ndarray, and only mini-batches of linear models with
-            ``learning_rate="auto"`` on more than 1,024 columns (with several outputs: more than 256, and
-            1,024 weights) differ: they are scaled without being centred.
+            Fortran-ordered data, and the entries of wide tables of hardly any. Sparse rows are CSR, other
+            formats are converted; the results are those of the same numbers in an ndarray.
         y : array-like
             Targets.
         coef_init, intercept_init : array-like or None, default=None

@@ -21,8 +21,6 @@ from ._step_bounds import bounds_of_steps
 
 _SQUARED = regression_loss("squared_error")
 NEGLIGIBLE = 0.2  # curvature of a row, as a share of the mean, below which it counts with its like
-FEW_COLUMNS = 256  # of sparse rows, up to which a batch may look at all of them, as at those of dense rows;
-FEW_WEIGHTS = 1024  # and up to so many weights
 SOFTMAX_LIMIT = 512  # parameters up to which the full Hessian of a softmax is formed
 
 
@@ -55,11 +53,6 @@ class LinearProblem:
     def sparse(self):
         """Whether the rows are."""
         return is_sparse(self.X)
-
-    @property
-    def wide_and_sparse(self):
-        """Whether a batch with automatic steps looks at none but the columns that it has entries in."""
-        return self.sparse and self.d > FEW_COLUMNS and self.d * self.k > FEW_WEIGHTS
 
     @cached_property
     def floor(self):
@@ -323,12 +316,12 @@ class LinearProblem:
         probe.coordinates = self.coordinates
         return probe
 
-    def row_norms(self, batch_size):
+    def row_norms(self, batch_size=1):
         """Squared lengths of the rows in this problem's coordinates, the intercept's 1 left out, (m,).
 
-        Their mean over a batch bounds the curvature of its mean loss. Wide sparse rows overlap less: a column
-        that a share p of the rows has is met by 1 + (batch_size - 1) p rows of a batch, not by all of them,
-        and counts as much less (the expected separable overapproximation of Richtarik & Takac 2016).
+        Their mean over a batch bounds the curvature of its mean loss. Sparse rows overlap less: of those of a
+        batch_size, a column that a share p of the rows has is met by 1 + (batch_size - 1) p, not by all, and
+        counts as much less (the expected separable overapproximation of Richtarik & Takac 2016).
         """
         c = self.coordinates
         shift, scale = (np.zeros(self.d), np.ones(self.d)) if c.identity else (c.shift, c.scale)
@@ -338,13 +331,13 @@ class LinearProblem:
 
     def row_lengths(self):
         """Squared lengths of the rows in these coordinates, the intercept's 1 included; for samples."""
-        lengths = self.row_norms(1)
+        lengths = self.row_norms()
         lengths += 1
         return lengths.astype(np.float32)
 
     def _overlap(self, batch_size):
         """What `row_norms` multiplies the columns by, as few sparse rows of a batch may have them."""
-        if not self.wide_and_sparse:
+        if batch_size == 1:
             return 1.0
         share = self.column_counts() / len(self.X)
         return np.sqrt((1 + (batch_size - 1) * share) / batch_size)
@@ -372,7 +365,7 @@ class LinearProblem:
         """Multiplications of a batch in an epoch."""
         if not self.sparse:
             return plan.batch_size * (self.d + 1) * self.k
-        every_weight = 0 if plan.by_rows or (plan.in_scaled_columns and self.wide_and_sparse) else self.d
+        every_weight = 0 if plan.by_rows or plan.in_scaled_columns else self.d
         return int(plan.batch_size * (self.X.row_length + 1) + every_weight) * self.k
 
     epoch = shuffled_epoch
@@ -393,7 +386,7 @@ class LinearProblem:
             total = epochs.sgd_epoch(
                 *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
             )
-        elif self.wide_and_sparse and plan.in_scaled_columns:
+        elif plan.in_scaled_columns:
             total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, plan.max_slopes(steps), *mean)
         else:
             scale, shift = self.coordinates.kernel_arrays(self.X.dtype)

@@ -16,8 +16,11 @@ from ._metrics import GRAM_LIMIT
 from ._optimizers import RULES, Rule
 from ._penalties import Penalty
 from ._schedules import PASSIVE_AGGRESSIVE, Constant, make_schedule
+from ._sparse import mostly_zeros
 
 RULES_WITH_METRIC = ("gd", "momentum", "nesterov")
+FEW_COLUMNS = 256  # up to which a batch may look at all of them;
+FEW_WEIGHTS = 1024  # and up to so many weights
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Plan:
     n_iter_no_change: int
     normalise_weights: bool
     in_row_space: bool = False  # far more columns than rows
+    by_entries: bool = False  # batches look at none but the columns that their rows have entries in
     passive_aggressive: int = 0
     slope_bound: float = 0.0  # of a row's loss over its step; 0 for none
     rate_from: str | None = None  # parameter of the user's that the steps follow from; None: there is none
@@ -53,9 +57,26 @@ class Plan:
 
     @property
     def in_scaled_columns(self):
-        """Whether an epoch of wide sparse rows is plain descent in scaled columns: O(entries) per row."""
+        """Whether an epoch is plain descent by entries in scaled columns: O(entries) per row."""
         plain = self.rule.name == "gd" and self.auto_rate and not self.clip_norm
-        return plain and not self.by_rows and not self.hidden
+        return self.by_entries and plain and not self.by_rows
+
+    @property
+    def looks_at_columns(self):
+        """Whether batches go by scales of columns or lengths of rows, which means of columns may change."""
+        return not (self.full or self.hidden) and (self.auto_rate or self.preconditioner == "diag")
+
+    def look_at(self, X, k, training=None):
+        """Decide whether batches of X, for k outputs, look at entries only; a stream goes on as it began.
+
+        All columns, centred, take part where they are few, or where rows have entries in many of them. It
+        does not matter whether X is stored as dense or as sparse rows.
+        """
+        if not self.looks_at_columns:
+            return
+        wide = X.shape[1] > FEW_COLUMNS and X.shape[1] * k > FEW_WEIGHTS
+        known = (training or {}).get("by_entries")
+        self.by_entries = wide and (mostly_zeros(X) if known is None else known)
 
     def max_slopes(self, steps):
         """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 MOST_COLUMNS = np.iinfo(np.int32).max
+MOSTLY_ZEROS = 0.05  # share of entries up to which rows as sparse ones take less than a tenth of X's memory
+ROWS_AT_A_TIME = 64  # of dense rows, in a cache
 
 
 class SparseRows:
@@ -52,6 +54,20 @@ class SparseRows:
             np.ascontiguousarray(X.indptr, dtype=np.intp), (m, d),
         )  # fmt: skip
 
+    @classmethod
+    def of_dense(cls, X):
+        """From an ndarray of floats, without its zeros."""
+        m, d = X.shape
+        indptr = np.zeros(m + 1, dtype=np.intp)
+        for rows, part in _parts(X):
+            indptr[1:][rows] = np.count_nonzero(part, axis=1)
+        np.cumsum(indptr, out=indptr)
+        data, indices = np.empty(indptr[-1], X.dtype), np.empty(indptr[-1], np.int32)
+        for rows, part in _parts(X):
+            entries, places = slice(indptr[rows.start], indptr[rows.stop]), np.nonzero(part)
+            data[entries], indices[entries] = part[places], places[1]
+        return cls(data, indices, indptr, (m, d))
+
     def __len__(self):
         return self.shape[0]
 
@@ -74,6 +90,14 @@ class SparseRows:
         shape = self.shape[0], len(columns)
         return columns, SparseRows(self.data, place[self.indices], self.indptr, shape)
 
+    def without_zeros(self):
+        """The rows without zeros that are stored as entries."""
+        if self.data.all():
+            return self
+        X = self.matrix.copy()
+        X.eliminate_zeros()
+        return SparseRows.of(X)
+
     def column_counts(self):
         """Entries of each column, shape (d,)."""
         return np.bincount(self.indices, minlength=self.shape[1])
@@ -86,6 +110,25 @@ class SparseRows:
     def row_length(self):
         """Entries of a row, on average."""
         return self.size / self.shape[0]
+
+
+def _parts(X):
+    """Some rows of X after the other: their slice and themselves."""
+    for first in range(0, len(X), ROWS_AT_A_TIME):
+        rows = slice(first, min(first + ROWS_AT_A_TIME, len(X)))
+        yield rows, X[rows]
+
+
+def mostly_zeros(X):
+    """Whether hardly any entry of X (m, d) is other than zero, however X is stored."""
+    most, entries = MOSTLY_ZEROS * X.shape[0] * X.shape[1], 0
+    if not isinstance(X, np.ndarray):
+        return (np.count_nonzero(X.data) if is_sparse(X) else X.size) <= most
+    for _, part in _parts(X):
+        entries += np.count_nonzero(part)
+        if entries > most:
+            return False
+    return True
 
 
 def is_sparse(X):

@@ -20,11 +20,11 @@ def bounds_of_steps(problem, plan, curvature, drawn):
 
     drawn : whether batches are drawn at random from all rows
     """
-    lengths = problem.row_norms(plan.batch_size)
+    lengths = problem.row_norms(plan.batch_size if plan.by_entries else 1)
     lengths += 1
     if problem.weight is not None:  # momentum may carry a small weight's long row on into the next batch
         lengths *= np.maximum(problem.weight, 1)
-    if drawn and plan.batch_size > 1 and not problem.wide_and_sparse:
+    if drawn and plan.batch_size > 1 and not plan.by_entries:
         lengths = _of_drawn_rows(problem, lengths, plan.batch_size, curvature)
     if plan.rule.name != "gd":  # momentum lengthens a step by 1 / (1 - mu)
         lengths /= 1 - plan.hyper[0]

@@ -5,7 +5,8 @@ change by the penalty alone. Plain descent in scaled columns applies it in conti
 (`epochs.scaled_epoch`), so that what becomes of them follows from the sum of the steps.
 
 `training` is what an estimator keeps between calls: the state of the epochs in the coordinates of theta,
-theta, the random numbers, the moments of the columns (of wide ones about zero), and the number of rows.
+theta, the random numbers, the moments of the columns (by entries about zero), the number of rows, and whether
+its chunks are learned from by entries.
 """
 
 from dataclasses import replace
@@ -44,11 +45,12 @@ def learn_from_chunk(problem, plan, theta, training):
     before = training["state"] and _in_columns(training["state"])
     if before and plan.average and before.averaged:
         theta = before.u
-    in_its_columns = plan.in_scaled_columns and problem.wide_and_sparse
-    epoch = _epoch_in_its_columns if in_its_columns else _epoch_in_all_columns
+    epoch = _epoch_in_its_columns if plan.in_scaled_columns else _epoch_in_all_columns
     state, step, loss, moments = epoch(problem, plan, theta, before, training)
     rows = training.get("rows", 0) + len(problem.X)
     training |= {"state": state, "theta": state.u, "moments": moments, "rows": rows}
+    if plan.looks_at_columns:
+        training["by_entries"] = plan.by_entries
     return state.solution, step, loss + float(problem.penalty.value(state.u).sum())
 
 
@@ -63,14 +65,10 @@ def _epoch_in_all_columns(problem, plan, theta, before, training):
     return _in_columns(state, theta, before), step, loss, moments
 
 
-class _ColumnsOfChunk(LinearProblem):
-    wide_and_sparse = True  # however few they are
-
-
 def _epoch_in_its_columns(problem, plan, theta, before, training):
     """The same, where no column but those that the chunk has entries in is looked at."""
     columns, X = problem.X.packed()
-    part = _ColumnsOfChunk(
+    part = LinearProblem(
         X, problem.Y, problem.weight, problem.loss, problem.penalty, k=problem.k,
         fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
     )  # fmt: skip

@@ -382,9 +382,13 @@ def _train_by_epochs(jobs):
     fold = jobs[0].fold
     X, problems = take_rows(fold.table.X, fold.train), {}
     X = X if is_sparse(X) else np.ascontiguousarray(X)
+    for job in jobs:
+        job.plan.look_at(X, job.k)
 
     def problem_of(job):
-        key = repr((*job.kind_of_data, job.loss.kernel, job.loss.params, job.plan.normalise_weights))
+        plan = job.plan
+        of_plan = plan.normalise_weights, plan.by_entries
+        key = repr((*job.kind_of_data, job.loss.kernel, job.loss.params, *of_plan))
         if key not in problems:
             problems[key] = SharedRows(job.problem(X, fold.y_train, job.weight))
         return problems[key].with_penalty(job.plan.penalty)

@@ -92,6 +92,9 @@ class ValidationMixin:
         """X, Y (k, m) and weights as the kernels take them."""
         if is_sparse(X):
             X = SparseRows.of(X)
+            X = X.without_zeros() if plan.by_entries else X
+        elif plan.by_entries:
+            X = SparseRows.of_dense(X)
         elif not plan.full:
             X = np.ascontiguousarray(X)
         with np.errstate(over="ignore", under="ignore"):

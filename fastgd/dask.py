@@ -107,6 +107,7 @@ class _DaskGD:
             raise ValueError("Sample weights are all zero: there is nothing to learn from.")
         validation = self._validation_set(y, classes, X_val, y_val, sample_weight_val)
         plan = make_plan(self, loss, *rows.shape)
+        plan.look_at(rows, k)
         if plan.in_row_space:
             plan.in_row_space, plan.preconditioner = False, "diag"
         chunks = encoded(chunks, facts, local, classes, class_weight, dtype)

@@ -22,7 +22,7 @@ pd = pytest.importorskip("pandas")
 
 from dask.sizeof import sizeof  # noqa: E402
 
-from fastgd import _chunks, _linear  # noqa: E402
+from fastgd import _chunks, _plan  # noqa: E402
 from fastgd._distributed import DistributedProblem  # noqa: E402
 from fastgd._linear import LinearProblem  # noqa: E402
 from fastgd._on_workers import Targets  # noqa: E402
@@ -569,8 +569,9 @@ def test_dask_is_told_how_much_memory_sparse_rows_and_targets_take(data):
 def test_automatic_steps_are_those_of_the_batches_that_a_chunk_has(client, data, monkeypatch):
     """Lengths of sparse rows depend on how many share a batch, no more than the chunk has; told once."""
     batches, bounds = [], LinearProblem.bounds_of_steps
-    monkeypatch.setattr(_linear, "FEW_COLUMNS", 0)
-    monkeypatch.setattr(_linear, "FEW_WEIGHTS", 0)
+    monkeypatch.setattr(_plan, "FEW_COLUMNS", 0)
+    monkeypatch.setattr(_plan, "FEW_WEIGHTS", 0)
+    monkeypatch.setattr(_plan, "mostly_zeros", lambda X: True)
 
     def noted(problem, plan, *args):
         batches.append((len(problem.X), plan.batch_size))

@@ -14,8 +14,9 @@ from reference import CLASSIFICATION, REGRESSION, objective
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRegressor
+from sklearn.model_selection import GridSearchCV
 
-from fastgd import DivergenceError, GDClassifier, GDRegressor, _linear
+from fastgd import DivergenceError, GDClassifier, GDGridSearchCV, GDRegressor, _plan
 from fastgd._compiled import epochs, linear, moments
 from fastgd._linear import LinearProblem
 from fastgd._losses import regression_loss
@@ -334,7 +335,7 @@ AUTOMATIC = [
 @pytest.mark.parametrize("params", AUTOMATIC, ids=label)
 @pytest.mark.parametrize("Estimator", [GDRegressor, GDClassifier])
 def test_automatic_mini_batches_are_those_of_dense_rows(Estimator, params, weighted):
-    """Means of the columns and all: few columns of sparse rows are centred, and any number by a network."""
+    """Means of the columns and all: few columns are centred, and any number by a network."""
     rng = np.random.default_rng(0)
     X = random_rows(500, 30, 0.4, rng) @ sp.diags(10.0 ** rng.integers(-2, 3, 30))
     D = X.toarray()
@@ -344,25 +345,97 @@ def test_automatic_mini_batches_are_those_of_dense_rows(Estimator, params, weigh
     s = rng.uniform(0, 2, 500) * (rng.random(500) < 0.8) if weighted else None
     model = Estimator(max_iter=3, tol=None, random_state=0, **params)
     dense, sparse = (clone(model).fit(rows, y, sample_weight=s) for rows in (D, X))
-    assert_allclose(weights_of(sparse), weights_of(dense), atol=1e-8 * np.abs(weights_of(dense)).max())
+    assert_weights_agree(sparse, dense)
     classes = {} if Estimator is GDRegressor else {"classes": [0, 1, 2]}
     for part in np.array_split(np.arange(500), 4):
         weight = s[part] if weighted else None
         for stream, rows in ((dense, D), (sparse, X)):
             stream.partial_fit(rows[part], y[part], sample_weight=weight, **classes)
-    assert_allclose(weights_of(sparse), weights_of(dense), atol=1e-8 * np.abs(weights_of(dense)).max())
+    assert_weights_agree(sparse, dense)
 
 
+WIDE = [
+    {},
+    {"batch_size": 1},
+    {"penalty": "l1", "alpha": 1e-3},
+    {"average": 5, "penalty": "elasticnet"},
+    {"solver": "momentum"},
+    {"solver": "adam", "clip_norm": 1.0},
+    {"preconditioner": None},
+    {"preconditioner": "diag", "learning_rate": 0.05},
+]
+
+
+@pytest.mark.parametrize("params", WIDE, ids=label)
 @pytest.mark.parametrize(
-    ("d", "k", "alike"), [(1024, 1, True), (1025, 1, False), (256, 5, True), (257, 4, False)]
-)
-def test_few_columns_or_weights_are_treated_as_those_of_dense_rows(d, k, alike):
+    ("d", "k", "share", "by_entries"),
+    [
+        (1024, 1, 0.03, False), (1025, 1, 0.03, True), (1025, 1, 0.08, False),
+        (256, 5, 0.03, False), (257, 4, 0.03, True), (257, 4, 0.08, False),
+    ],
+)  # fmt: skip
+def test_wide_rows_of_hardly_any_entries_are_learned_from_by_entries_however_stored(
+    d, k, share, by_entries, params
+):
     rng = np.random.default_rng(0)
-    X = abs(random_rows(300, d, 0.05, rng))
+    X = abs(random_rows(300, d, share, rng))
+    X.data[:5] = 0.0  # stored, and yet none
     Y = X @ rng.normal(size=(d, k))
-    model = GDRegressor(batch_size=30, max_iter=2, tol=None, random_state=0)
-    dense, sparse = (clone(model).fit(rows, Y[:, 0] if k == 1 else Y).coef_ for rows in (X.toarray(), X))
-    assert np.allclose(sparse, dense, rtol=0, atol=1e-8 * np.abs(dense).max()) == alike
+    y = Y[:, 0] if k == 1 else Y
+    model = GDRegressor(max_iter=2, tol=None, random_state=0, **{"batch_size": 30} | params)
+    dense, sparse = (clone(model).fit(rows, y) for rows in (X.toarray(), X))
+    assert sparse._training["by_entries"] == dense._training["by_entries"] == by_entries
+    assert_weights_agree(sparse, dense)
+    for part in (slice(0, 100), slice(100, 101), slice(101, 300)):  # a stream, after the fit and by itself
+        for stream, rows in ((dense, X.toarray()), (sparse, X)):
+            stream.partial_fit(rows[part], y[part])
+    assert_weights_agree(sparse, dense)
+    dense, sparse = clone(model), clone(model)
+    for part in (slice(0, 100), slice(100, 101), slice(101, 300)):
+        for stream, rows in ((dense, np.asfortranarray(X.toarray())), (sparse, X)):
+            stream.partial_fit(rows[part], y[part])
+    assert sparse._training["by_entries"] == dense._training["by_entries"] == by_entries
+    assert_weights_agree(sparse, dense)
+
+
+def test_a_stream_goes_on_as_its_first_rows_had_it():
+    rng = np.random.default_rng(0)
+    chunks = [random_rows(40, 1100, share, rng) for share in (0.02, 0.5, 0.02)]
+    for order in (chunks, chunks[::-1], chunks[1:]):
+        model = GDRegressor()
+        for X in order:
+            model.partial_fit(X, np.arange(40.0))
+        assert model._training["by_entries"] == (order[0].nnz < 0.05 * 40 * 1100)
+    assert "by_entries" not in GDRegressor(learning_rate=0.01).partial_fit(X, np.arange(40.0))._training
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("m", [1, 64, 150])
+def test_dense_rows_without_their_zeros_are_those_that_scipy_makes(m, dtype):
+    X = random_rows(m, 30, 0.2, np.random.default_rng(0)).toarray().astype(dtype)
+    X[0] = 0.0
+    for table in (X, np.asfortranarray(X), np.zeros_like(X)):
+        rows, expected = SparseRows.of_dense(table), sp.csr_array(table)
+        assert rows.dtype == dtype
+        assert rows.indices.dtype == np.int32
+        for name in ("data", "indices", "indptr"):
+            assert_array_equal(getattr(rows, name), getattr(expected, name))
+
+
+def test_a_search_learns_from_wide_rows_as_separate_fits_do():
+    rng = np.random.default_rng(0)
+    X = random_rows(200, 1100, 0.03, rng)
+    y = X @ rng.normal(size=1100)
+    X, scores = X.toarray(), []
+    grid = [{"alpha": [1e-3, 1e-2]}, {"solver": ["momentum"]}, {"learning_rate": [0.01]}]
+    for Search in (GridSearchCV, GDGridSearchCV):
+        search = Search(GDRegressor(batch_size=20, max_iter=3, tol=None, random_state=0), grid, cv=3)
+        scores.append(search.fit(X, y).cv_results_["mean_test_score"])
+    assert_allclose(scores[0], scores[1], atol=1e-9)
+
+
+def assert_weights_agree(a, b):
+    assert_allclose(weights_of(a), weights_of(b), rtol=0, atol=1e-8 * np.abs(weights_of(b)).max())
 
 
 def weights_of(model):
@@ -376,8 +449,9 @@ def weights_of(model):
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_automatic_rates_of_many_columns_come_as_near_to_the_optimum(params, batch_size, monkeypatch):
     """Columns are scaled and not centred, penalties act from visit to visit: other steps, the same end."""
-    monkeypatch.setattr(_linear, "FEW_COLUMNS", 0)
-    monkeypatch.setattr(_linear, "FEW_WEIGHTS", 0)
+    monkeypatch.setattr(_plan, "FEW_COLUMNS", 0)
+    monkeypatch.setattr(_plan, "FEW_WEIGHTS", 0)
+    monkeypatch.setattr(_plan, "mostly_zeros", sp.issparse)
     rng = np.random.default_rng(1)
     X = abs(random_rows(3000, 40, 0.15, rng))  # columns with means
     z = X @ rng.normal(size=40) * 2
@@ -485,10 +559,8 @@ def test_second_moments_are_those_of_dense_rows(density, dtype):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
-def test_lengths_of_rows_count_a_column_by_how_many_rows_of_a_batch_have_it(batch_size, monkeypatch):
+def test_lengths_of_rows_count_a_column_by_how_many_rows_of_a_batch_have_it(batch_size):
     """Richtarik & Takac 2016: the others of a batch have it with its share of all rows."""
-    monkeypatch.setattr(_linear, "FEW_COLUMNS", 5)
-    monkeypatch.setattr(_linear, "FEW_WEIGHTS", 5)
     X = sp.random(40, 6, density=0.3, format="csr", random_state=0)
     problem = LinearProblem(
         SparseRows.of(X), np.zeros((1, 40)), None, regression_loss("squared_error"), Penalty(), k=1,
