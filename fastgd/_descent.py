@@ -16,7 +16,6 @@ from ._by_rule import by_rule
 from ._coordinates import standardised
 from ._epochs import EpochState, alone, mini_batch
 from ._exceptions import DivergenceError
-from ._linear import LinearProblem
 from ._metrics import GRAM_LIMIT, Diagonal, Gram
 from ._monitor import Silent
 from ._network import RATES
@@ -24,7 +23,6 @@ from ._optimizers import ACCELERATED_LIMIT
 from ._proximal_newton import proximal_newton
 from ._quadratic import QuadraticModel
 from ._row_sample import RowSample
-from ._row_space import RowSpace
 from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import Result, accelerated, newton, smoothing, variable_metric
 from ._threads import one_blas_thread
@@ -91,13 +89,9 @@ def minimising(problem, plan, monitor, *, theta=None, rng=None, state=None):
 def _minimise_in_row_space(problem, plan, monitor):
     """Far more columns than rows: see _row_space.py."""
     moments = problem.means_and_variances() if problem.fit_intercept else None
-    space = RowSpace(problem.X, moments[0] if moments else np.zeros(problem.d))
+    space = problem.row_space(moments[0] if moments else np.zeros(problem.d))
     monitor.to_theta = space.to_columns
-    small = LinearProblem(
-        space.Z, problem.Y, problem.weight, problem.loss, problem.penalty, k=problem.k,
-        fit_intercept=problem.fit_intercept, n_threads=problem.n_threads,
-    )  # fmt: skip
-    plan = replace(plan, in_row_space=False)
+    small, plan = problem.over(space.Z), replace(plan, in_row_space=False)
     theta, result, _ = minimise(small, plan, monitor)  # the state of an update rule is of other parameters
     result.moments = moments
     return space.to_columns(theta), result, None

@@ -6,7 +6,7 @@ coordinates of `_coordinates.py`. Outputs that do not share a loss are separate 
 side: values come per group, a group being an output, or all of them where softmax couples them.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ._epochs import shuffled_epoch
 from ._losses import regression_loss
 from ._metrics import Gram, largest_eigenvalue
 from ._penalties import Penalty, soft_threshold
+from ._row_space import RowSpace, combination, inner_products
 from ._sparse import is_sparse
 from ._step_bounds import bounds_of_steps
 
@@ -73,6 +74,19 @@ class LinearProblem:
         )  # fmt: skip
         other.coordinates = self.coordinates
         return other
+
+    def row_space(self, mean):
+        """`RowSpace` of the rows less mean (d,)."""
+        K = inner_products([self.X], mean)
+        return RowSpace(K, self.weight, partial(combination, self.X, mean), mean)
+
+    def over(self, Z):
+        """The problem of the same targets, of rows Z (m, r)."""
+        weight = None if self.weight is None else self.weight.astype(Z.dtype)
+        return LinearProblem(
+            Z, self.Y.astype(Z.dtype), weight, self.loss, self.penalty, k=self.k,
+            fit_intercept=self.fit_intercept, n_threads=self.n_threads,
+        )  # fmt: skip
 
     # ---- values -----------------------------------------------------------------------------
 

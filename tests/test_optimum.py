@@ -380,6 +380,18 @@ def test_ctrl_c_between_outputs_keeps_those_that_were_fitted(data, monkeypatch):
     assert_allclose(model.loss_curve_[-1], objective(model, data.X, Y))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_order_of_few_wide_rows_is_of_no_consequence(dtype):
+    """Rows without weight, and what float32 rounds off, would be blown up from iteration to iteration."""
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(300, 2100)) * rng.uniform(0.1, 3, 2100) + rng.normal(size=2100)).astype(dtype)
+    y = np.digitize(X[:, :300].mean(axis=1) + rng.logistic(size=300), [-1.0, 1.0])
+    s, order = rng.uniform(0.1, 2, 300) * (rng.random(300) < 0.6), rng.permutation(300)
+    one, other = (GDClassifier().fit(X[i], y[i], sample_weight=s[i]) for i in (slice(None), order))
+    assert one.n_iter_ == other.n_iter_
+    assert_allclose(one.coef_, other.coef_, rtol=0, atol=1e-7 * np.abs(one.coef_).max())
+
+
 @pytest.mark.parametrize("loss", ["huber", "absolute_error", "quantile", "epsilon_insensitive"])
 @pytest.mark.parametrize("d", [4, 2100])  # 2100: in the space of the rows
 def test_outputs_of_kinked_losses_are_those_of_each_by_itself(loss, d):
