@@ -4,8 +4,6 @@ One task per worker goes over all chunks there; results are added up in a tree. 
 computes its chunks anew, elsewhere, and the sum is given out again.
 """
 
-import functools
-
 import numpy as np
 
 from ._coordinates import merged_moments
@@ -85,30 +83,53 @@ class Chunks:
                     root.release()
                     raise
 
+    def over_columns(self, task, mean):
+        """Sum over slices of the columns of task(slices of all chunks, mean of these columns).
+
+        A slice is brought together on any worker, which is where each number of X travels once at most; what
+        a worker that dies had to do, Dask gives to others. There is a slice for every thread, but none of
+        fewer columns than there are rows, so that all sums (m, m) are no more numbers than X.
+        """
+        threads = sum(self.client.nthreads().values())
+        n = max(1, min(threads, len(mean) // sum(self.n_rows)))
+        ends = np.linspace(0, len(mean), n + 1).astype(int).tolist()
+        sums = []
+        for columns in map(slice, ends[:-1], ends[1:]):
+            slices = self.beside_rows(_columns, [(X, columns) for X in self.X])
+            sums.append(self.client.submit(task, slices, mean[columns], pure=False))
+        return self._tree(sums).result()
+
     def at_hand(self, value):
         """Future of a value that many tasks take: workers fetch it from each other."""
         return self.client.submit(_same, value, pure=False)
 
     def _submit(self, task, parameters, arguments, groups):
         """Future of the sum, by a tree of tasks."""
-        submit = functools.partial(self.client.submit, pure=False)
         arguments = [None] * len(groups) if arguments is None else arguments(len(groups))
         if sum(value.nbytes for value in parameters if isinstance(value, np.ndarray)) > LARGE:
             parameters = self.at_hand(parameters)
-        level = [
-            submit(
+        return self._tree([
+            self.client.submit(
                 task, parameters, argument, [self.X[i] for i in chunks],
-                [self.targets[i] for i in chunks], self.n_jobs, workers=address and [address],
+                [self.targets[i] for i in chunks], self.n_jobs, pure=False, workers=address and [address],
             )
             for (address, chunks), argument in zip(groups, arguments, strict=True)
-        ]  # fmt: skip
+        ])  # fmt: skip
+
+    def _tree(self, level):
+        """Future of the sum of futures."""
         while len(level) > 1:
-            level = [submit(merged, level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
+            parts = [level[i : i + FAN_IN] for i in range(0, len(level), FAN_IN)]
+            level = [self.client.submit(merged, part, pure=False) for part in parts]
         return level[0]
 
 
 def _same(value):
     return value
+
+
+def _columns(X, columns):
+    return X[:, columns]
 
 
 def merged(results):

@@ -124,7 +124,9 @@ def encoded(chunks, facts, local, classes, class_weight, dtype):
     n_rows = [fact["shape"][0] for fact in facts]
     filled = Chunks(chunks.client, [chunks.X[i] for i in kept], [], n_rows, chunks.n_jobs)
     settings = local, classes, class_weight, dtype
-    filled.targets = filled.beside_rows(_targets, [(chunks.targets[i], *settings) for i in kept])
+    firsts = np.cumsum([0, *n_rows[:-1]]).tolist()
+    of_chunk = zip(kept, firsts, strict=True)
+    filled.targets = filled.beside_rows(_targets, [(chunks.targets[i], n, *settings) for i, n in of_chunk])
     return filled
 
 
@@ -186,8 +188,8 @@ def _facts(local, X, number, y, s):
     return facts
 
 
-def _targets(raw, local, classes, class_weight, dtype):
-    """`Targets` of a chunk."""
+def _targets(raw, first, local, classes, class_weight, dtype):
+    """`Targets` of a chunk, whose first row has this number among all."""
     _, y, s = raw
     y = np.asarray(y)
     weight = None if s is None else np.array(s, dtype=dtype)
@@ -196,4 +198,4 @@ def _targets(raw, local, classes, class_weight, dtype):
         if class_weight is not None:
             of_row = class_weight.astype(dtype)[np.searchsorted(classes, y)]
             weight = of_row if weight is None else weight * of_row
-    return Targets(np.ascontiguousarray(local._targets(y, classes), dtype=dtype), weight)
+    return Targets(np.ascontiguousarray(local._targets(y, classes), dtype=dtype), weight, first)

@@ -2,7 +2,8 @@
 
 In: `Chunks` of X, and of the targets that belong to them. Out: what a solver asks of any `LinearProblem`.
 Parameters travel to the workers; sums over rows come back, O(d) numbers for a gradient and O(d^2) for a
-metric. What the workers do is in `_on_workers.py`.
+metric. Of far more columns than rows (`_row_space.py`) sums over columns come back, O(m^2) numbers, for which
+the rows travel once. What the workers do is in `_on_workers.py`.
 """
 
 import copy
@@ -15,6 +16,8 @@ from . import _on_workers as on_workers
 from ._coordinates import Coordinates
 from ._linear import _SQUARED, NEGLIGIBLE, LinearProblem
 from ._metrics import GRAM_LIMIT
+from ._row_space import RowSpace
+from ._threads import effective_n_threads
 
 
 @dataclass
@@ -102,6 +105,23 @@ class DistributedProblem(LinearProblem):
         other.Y, other.floor = self.Y[c : c + 1], self.floor[c : c + 1]
         return other
 
+    def row_space(self, mean):
+        def combination(a):
+            return self.chunks.over_groups(on_workers.combination_of_chunks, (a, mean))[0]
+
+        K = self.chunks.over_columns(on_workers.inner_products_of_chunks, mean)[0]
+        return RowSpace(K, self._targets.weight, combination, mean)
+
+    def over(self, Z):
+        """The problem of the same targets, brought here, of rows Z (m, r)."""
+        n_threads = effective_n_threads(self.chunks.n_jobs)
+        return self.recipe.problem(Z, self._targets, n_threads, self.penalty)
+
+    @cached_property
+    def _targets(self):
+        """`Targets` of all rows; few have them brought here."""
+        return on_workers.joined(self.chunks.client.gather(self.chunks.targets))
+
     def _sum(self, of_chunk, *parameters):
         """Sum over chunks of of_chunk(its LinearProblem, *parameters), a tuple of arrays."""
         recipe = replace(self.recipe, coordinates=self.coordinates)
@@ -174,11 +194,10 @@ class DistributedProblem(LinearProblem):
         self._beside_targets(on_workers.with_lengths)
 
     def _beside_targets(self, task, *parameters):
-        """Targets as task(recipe, X, targets, number of first row, n_jobs, *parameters) completes them."""
+        """Targets as task(recipe, X, targets, n_jobs, *parameters) completes them."""
         chunks = copy.copy(self.chunks)
         common = chunks.at_hand(replace(self.recipe, coordinates=self.coordinates))
-        firsts = np.cumsum([0, *chunks.n_rows[:-1]]).tolist()
-        of_chunk = zip(chunks.X, chunks.targets, firsts, strict=True)
+        of_chunk = zip(chunks.X, chunks.targets, strict=True)
         chunks.targets = chunks.beside_rows(
             task, [(common, *each, chunks.n_jobs, *parameters) for each in of_chunk]
         )

@@ -18,6 +18,7 @@ from ._linear import LinearProblem, contiguous
 from ._losses import Loss
 from ._penalties import Penalty
 from ._row_sample import matter
+from ._row_space import combination, inner_products
 from ._schedules import CappedSteps
 from ._sparse import is_sparse
 from ._threads import effective_n_threads, one_blas_thread
@@ -32,18 +33,18 @@ class Targets:
 
     Attributes
     ----------
-    lengths : ndarray of shape (m,) or None
-        `LinearProblem.row_lengths` where rows are sampled.
     first : int
         Number of the first row among those of all chunks.
+    lengths : ndarray of shape (m,) or None
+        `LinearProblem.row_lengths` where rows are sampled.
     bounds : ndarray of shape (m,) or None
         `LinearProblem.bounds_of_steps` where steps are automatic.
     """
 
     Y: np.ndarray
     weight: np.ndarray | None
-    lengths: np.ndarray | None = None
     first: int = 0
+    lengths: np.ndarray | None = None
     bounds: np.ndarray | None = None
 
     def __sizeof__(self):
@@ -117,6 +118,14 @@ class Recipe:
         return problem
 
 
+def joined(all_targets):
+    """`Targets` of all chunks, in float64."""
+    Y = np.concatenate([t.Y for t in all_targets], axis=1, dtype=np.float64)
+    if all_targets[0].weight is None:
+        return Targets(Y, None)
+    return Targets(Y, np.concatenate([t.weight for t in all_targets], dtype=np.float64))
+
+
 def _n_threads(n_jobs):
     return effective_n_threads(get_worker().state.nthreads if n_jobs is None else n_jobs)
 
@@ -159,12 +168,12 @@ def _curvature(problem, theta):
     return H
 
 
-def with_lengths(recipe, X, targets, first, n_jobs):
+def with_lengths(recipe, X, targets, n_jobs):
     problem = recipe.problem(X, targets, _n_threads(n_jobs))
-    return targets if problem is None else replace(targets, lengths=problem.row_lengths(), first=first)
+    return targets if problem is None else replace(targets, lengths=problem.row_lengths())
 
 
-def with_bounds(recipe, X, targets, first, n_jobs, plan, curvature, drawn):
+def with_bounds(recipe, X, targets, n_jobs, plan, curvature, drawn):
     problem = recipe.problem(X, targets, _n_threads(n_jobs), plan.penalty)
     if problem is None:
         return targets
@@ -262,6 +271,22 @@ def _condensed(Y, weight, n):
         sums = np.append(0.0, np.cumsum(weight[order] * y[order]))
         buckets[:] = np.diff(np.interp(edges * s[-1], s, sums)) * (n / s[-1])
     return condensed, np.full(n, weight.sum() / n)
+
+
+def inner_products_of_chunks(slices, mean):
+    """`inner_products` of all rows as far as some columns go."""
+    with one_blas_thread(len(mean) * sum(len(X) for X in slices)):
+        return (inner_products(slices, mean),)
+
+
+def combination_of_chunks(parameters, _, Xs, all_targets, n_jobs):
+    """Rows of the chunks of a worker, less mean (d,), as a (k, m) of all rows combines them."""
+    a, mean = parameters
+    with one_blas_thread(a.size * len(mean)):
+        return merged(
+            (combination(X, mean, a[:, t.first : t.first + len(X)]),)
+            for X, t in zip(Xs, all_targets, strict=True)
+        )
 
 
 STATE = ("u", "slots", "owed", "owed_total", "mean", "mean_count")

@@ -108,8 +108,6 @@ class _DaskGD:
         validation = self._validation_set(y, classes, X_val, y_val, sample_weight_val)
         plan = make_plan(self, loss, *rows.shape)
         plan.look_at(rows, k)
-        if plan.in_row_space:
-            plan.in_row_space, plan.preconditioner = False, "diag"
         chunks = encoded(chunks, facts, local, classes, class_weight, dtype)
         recipe = Recipe(loss, k, self.fit_intercept)
         weighted = weights is not None or class_weight is not None
@@ -232,8 +230,9 @@ class DaskGDRegressor(_DaskGD, GDRegressor):
 
     The coefficients are those of `GDRegressor` on the same rows, with the same parameters. Least squares
     take one pass, which adds up Gram matrices; other losses take some ten, each of which moves a gradient.
-    With a `batch_size` every worker descends over its own rows for an epoch, and the weights are averaged
-    (McDonald, Mann & Smith 2009): that is not the descent of one machine.
+    Where rows are fewer than 2,048 and columns are not, inner products of the rows are added up, for which
+    each number of X moves once at most. With a `batch_size` every worker descends over its own rows for an
+    epoch, and the weights are averaged (McDonald, Mann & Smith 2009): that is not the descent of one machine.
 
     Parameters
     ----------

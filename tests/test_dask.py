@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,7 @@ def assert_same_path(ours, theirs, tol=1e-6):
     assert_same_model(ours, theirs, tol)
     assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=tol)
     assert ours.solver_ == theirs.solver_ and ours.stop_reason_ == theirs.stop_reason_
+    assert ours.preconditioner_ == theirs.preconditioner_
 
 
 def test_a_kinked_loss_has_its_path_in_memory(client, data):
@@ -205,14 +207,83 @@ def test_columns_far_from_zero_lose_no_digits(client, data, order):
     assert_allclose(ours.intercept_[0], w[-1] - X.mean(axis=0) @ w[:-1], rtol=1e-6)
 
 
-def test_more_columns_than_a_gram_matrix_is_worth(client):
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(60, 2100))
-    y = np.where(X[:, 0] > 0, 1, 0)
-    ours = DaskGDClassifier(alpha=1.0, tol=1e-7, max_iter=3000).fit(
-        chunked(X, (20, 40)), chunked(y, (20, 40))
+# ------------------------------------------------------------------------------------------------
+# in the space of the rows
+# ------------------------------------------------------------------------------------------------
+
+WIDE = {name: CASES[name] for name in CASES if "l1" not in name and name not in ("lasso", "gd", "adam")} | {
+    "kinked": (GDRegressor(loss="absolute_error", alpha=0.01), "y"),
+    "logistic-no-intercept": (GDClassifier(fit_intercept=False), "binary"),
+    "multinomial-no-intercept": (GDClassifier(fit_intercept=False), "three"),
+    "gd": (GDClassifier(solver="gd"), "binary"),
+    "momentum": (GDClassifier(solver="momentum", max_iter=50, tol=None), "binary"),
+}
+del WIDE["nesterov-auto"]  # a metric of the columns
+
+
+@pytest.fixture(scope="module")
+def wide(data):
+    """The targets of `data`, and 2,100 columns that tell them; the weights of a chunk are zero."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(150, 2100)) * rng.uniform(0.1, 3, 2100) + rng.normal(size=2100)
+    X[:, :6] = data.X
+    wide = SimpleNamespace(**vars(data) | {"X": X, "s": data.s.copy()})
+    wide.s[71:120] = 0
+    return wide
+
+
+def assert_same_path_of_wide_rows(ours, theirs):
+    """Relative to the largest coefficient: all of them are small."""
+    assert_same_path(ours, theirs)
+    assert ours.n_iter_ == theirs.n_iter_
+    assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-6 * np.abs(theirs.coef_).max())
+
+
+@pytest.mark.parametrize("case", WIDE)
+@pytest.mark.parametrize("form", ["dense", "sparse", "float32"])
+def test_far_more_columns_than_rows_have_their_path_in_memory(client, wide, case, form):
+    model, target = WIDE[case]
+    X, y, s = wide.X, getattr(wide, target), None if case == "logistic" else wide.s
+    if form == "float32":
+        X = X.astype(np.float32)
+    given, X = (
+        (sparse_chunks(with_zeros(X)), sparse.csr_array(with_zeros(X)))
+        if form == "sparse"
+        else (chunked(X), X)
     )
-    assert_same_model(ours, GDClassifier(alpha=1.0, tol=1e-7).fit(X, y), tol=1e-5)
+    ours = DASK[type(model)](**model.get_params())
+    ours.fit(given, chunked(y), sample_weight=None if s is None else chunked(s))
+    assert_same_path_of_wide_rows(ours, clone(model).fit(X, y, sample_weight=s))
+    assert ours.preconditioner_ == "gram" and ours.coef_.dtype == X.dtype
+
+
+def test_who_watches_a_descent_in_the_space_of_the_rows_sees_all_columns(client, wide):
+    params = dict(early_stopping=True, n_iter_no_change=2)
+    val = dict(X_val=wide.X[::2], y_val=wide.three[::2])
+    ours = DaskGDClassifier(**params).fit(chunked(wide.X), chunked(wide.three), **val)
+    theirs = GDClassifier(**params).fit(wide.X, wide.three, **val)
+    assert_same_path_of_wide_rows(ours, theirs)
+    assert_array_equal(ours.validation_scores_, theirs.validation_scores_)
+
+
+def test_a_given_start_need_not_lie_in_the_space_of_the_rows(client, wide):
+    params, start = dict(max_iter=20, tol=None), dict(coef_init=np.full((1, 2100), 1e-3))
+    ours = DaskGDClassifier(**params).fit(chunked(wide.X), chunked(wide.binary), **start)
+    assert_same_path_of_wide_rows(ours, GDClassifier(**params).fit(wide.X, wide.binary, **start))
+
+
+def test_wide_rows_travel_once(client):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 20_000))
+    given = client.persist(placed(client, np.split(X, 6)))
+    distributed.wait(given)
+    keys = distributed.futures_of(given)
+    before, sent = client.who_has(keys), bytes_sent(client)
+    model = DaskGDClassifier(client=client).fit(given, chunked(np.arange(120) % 2, 20))
+    assert (
+        bytes_sent(client) - sent < 0.6 * X.nbytes + 20 * X[0].nbytes
+    )  # half of each slice is there already
+    assert client.who_has(keys) == before and model.n_iter_ > 3
 
 
 # ------------------------------------------------------------------------------------------------
@@ -314,6 +385,29 @@ def test_a_worker_that_dies_in_the_middle_of_a_fit_is_survived(monkeypatch):
         assert victim[0] in calls[4] and victim[0] not in calls[-1]
         assert len(calls) > 8
     assert_same_path(model, GDClassifier().fit(X, y))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["over_columns", "over_groups"])
+def test_a_worker_that_dies_while_rows_travel_or_weights_come_back_is_survived(wide, method, monkeypatch):
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+    with cluster, distributed.Client(cluster) as client:
+        pid, original, killed = (
+            next(iter(client.run(os.getpid).values())),
+            getattr(_chunks.Chunks, method),
+            [],
+        )
+
+        def deadly(self, task, *args):
+            if task.__name__ in ("inner_products_of_chunks", "combination_of_chunks") and not killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(task)
+            return original(self, task, *args)
+
+        monkeypatch.setattr(_chunks.Chunks, method, deadly)
+        model = DaskGDClassifier(client=client).fit(chunked(wide.X), chunked(wide.three))
+        assert killed
+    assert_same_path_of_wide_rows(model, GDClassifier().fit(wide.X, wide.three))
 
 
 # ------------------------------------------------------------------------------------------------
