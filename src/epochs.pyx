@@ -19,7 +19,7 @@ from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
 from rows cimport (
     Layout, backward, backward_sparse, fetch_rows, forward, layout_of, rows_of_next_batch, values_of,
 )
-from sgd cimport dense_rows, sparse_rows
+from sgd cimport PADDING, dense_rows, sparse_rows
 from simd cimport axpy, dot
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
@@ -91,12 +91,16 @@ def sgd_epoch(
                 &mean[0, 0] if averaged else NULL, &mean_count[0], first_averaged,
             )
         return np.asarray(total)
+    cdef floating[::1] padded
     if by_single_rows and not averaged and l1 == 0:
+        padded = np.append(theta[0, :d], np.zeros(PADDING, dtype))
         with nogil:
             total[0] = dense_rows(
                 x, &layout, &Y[0, 0], s, &order[0], rows, &steps[0], loss, &params[0], l2, fit_intercept,
-                &theta[0, 0],
+                &padded[0], &b[0],
             )
+        theta[0, :d] = padded[:d]
+        theta[0, d] = <floating> b[0]
         return np.asarray(total)
     theta[:, d] = 0
     cdef floating* v = &theta[0, 0]

@@ -21,8 +21,6 @@ typedef struct {
  * many ahead; dense ones more if they are short, until so many bytes are under way. */
 enum { ROWS_AHEAD = 6, MOST_ROWS_AHEAD = 16, BYTES_AHEAD = 16384 };
 enum { FETCHED_BYTES = 8192 }; /* of a dense row at most */
-/* Of longer rows in order, the hardware brings all but the beginning. */
-enum { FORESEEN_ROW = 4096, FIRST_BYTES = 1024 };
 
 /* Inlined in any case: gcc takes a function that only prefetches for one that does nothing. */
 #define FETCHES static inline __attribute__((always_inline)) void
@@ -48,12 +46,10 @@ static inline ptrdiff_t dense_rows_ahead(ptrdiff_t bytes)
     return n < ROWS_AHEAD ? ROWS_AHEAD : n > MOST_ROWS_AHEAD ? MOST_ROWS_AHEAD : n;
 }
 
-/* Ask for a dense row; in_order: it lies just behind the one that is met before it. */
-FETCHES fetch_dense(const void *x, ptrdiff_t bytes, int in_order)
+FETCHES fetch_dense(const void *x, ptrdiff_t bytes)
 {
     const char *const first = x;
-    const ptrdiff_t most = bytes > FORESEEN_ROW && in_order ? FIRST_BYTES : FETCHED_BYTES;
-    for (ptrdiff_t j = 0; j < bytes && j < most; j += 64)
+    for (ptrdiff_t j = 0; j < bytes && j < FETCHED_BYTES; j += 64)
         __builtin_prefetch(first + j);
     __builtin_prefetch(first + bytes - 1);
 }
@@ -69,7 +65,7 @@ FETCHES fetch_rows(const void *X, size_t itemsize, const layout *rows, const ptr
     } else if (n < 4) {
         const ptrdiff_t ahead = dense_rows_ahead(bytes);
         for (ptrdiff_t i = first + ahead; i < first + ahead + n && i < end; ++i)
-            fetch_dense((const char *)X + order[i] * stride, bytes, order[i] == order[i - 1] + 1);
+            fetch_dense((const char *)X + order[i] * stride, bytes);
     }
 }
 #undef FETCHES

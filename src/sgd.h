@@ -6,7 +6,8 @@
  *
  *     z_{i+1} = scale (x_{i+1} . v) + b - a g (x_{i+1} . x_i + 1),
  *
- * one multiplication and one addition after g.
+ * one multiplication and one addition after g. Rows that do not fit into registers are met with v while it is
+ * updated: by the row itself, or, so as not to wait for a slope that takes long, by the row before it.
  */
 #ifndef FASTGD_SGD_H
 #define FASTGD_SGD_H
@@ -14,9 +15,11 @@
 #include "rows.h"
 #include "simd.h"
 
-/* What the loop is compiled for: rows of any length, or so short ones that a row and the weights stay in
- * registers, as 1 .. MOST_VECTORS vectors. */
-enum { LONG = 0, MOST_VECTORS = 8 };
+/* What the loop is compiled for: rows of any length, rows whose updates come one row late, or so short ones that
+ * a row and the weights stay in registers, as 1 .. MOST_VECTORS vectors. */
+enum { LONG = 0, LATE = -1, MOST_VECTORS = 8 };
+enum { LATE_BYTES = 1024 }; /* of longer rows three at a time are too many */
+enum { PADDING = 16 }; /* zeros behind the weights, which a vector may reach */
 enum { MET = 128 }; /* rows whose losses are evaluated at once */
 
 /* 2^(j/32) */
@@ -75,6 +78,30 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
     return slope;
 }
 
+/* What every loop takes, and is given. */
+#define FASTGD_EPOCH(real)                                                                         \
+    const real *X, const layout *rows, const real *Y, const real *weight, const ptrdiff_t *order,  \
+        ptrdiff_t n, const double *steps, int loss, const double *params, double l2,               \
+        int fit_intercept, real *v, double *intercept
+#define FASTGD_GIVEN X, rows, Y, weight, order, n, steps, loss, params, l2, fit_intercept, v, intercept
+
+/* One function for each kind and common loss: its slope is inlined, for a call would empty the registers. */
+#define FASTGD_SGD_OF_KIND(kind, real, sfx)                                                        \
+    FASTGD_SGD_OF_LOSS(kind, real, sfx, squared, squared_error_slope)                              \
+    FASTGD_SGD_OF_LOSS(kind, real, sfx, hinge, hinge_slope)                                        \
+    FASTGD_SGD_OF_LOSS(kind, real, sfx, logistic, logistic_slope)                                  \
+    FASTGD_SGD_OF_LOSS(kind, real, sfx, any, LOSSES[loss].slope)
+#define FASTGD_SGD_OF_LOSS(kind, real, sfx, name, slope)                                           \
+    static __attribute__((noinline)) double sgd_##kind##_##name##_##sfx(FASTGD_EPOCH(real))        \
+    {                                                                                              \
+        return sgd_over_##sfx(kind, slope, FASTGD_GIVEN);                                          \
+    }
+#define FASTGD_SGD(kind, sfx)                                                                      \
+    (slope_at == log_loss_slope        ? sgd_##kind##_logistic_##sfx(FASTGD_GIVEN)                 \
+     : slope_at == squared_error_slope ? sgd_##kind##_squared_##sfx(FASTGD_GIVEN)                  \
+     : slope_at == hinge_slope         ? sgd_##kind##_hinge_##sfx(FASTGD_GIVEN)                    \
+                                       : sgd_##kind##_any_##sfx(FASTGD_GIVEN))
+
 #define FASTGD_DEFINE_SGD(real, vec, sfx, SMALLEST)                                                \
     /* a row: its numbers and how many, and themselves if short */                                 \
     typedef struct {                                                                               \
@@ -94,59 +121,54 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
     }                                                                                              \
     ALWAYS_INLINE real row_dot_##sfx(const int kind, const row_##sfx *row, const row_##sfx *w)     \
     {                                                                                              \
-        if (kind == LONG)                                                                          \
-            return dot_##sfx(row->n, row->x, w->x);                                                \
         vec sum = row->v[0] * w->v[0];                                                             \
         for (int l = 1; l < kind; ++l)                                                             \
             sum += row->v[l] * w->v[l];                                                            \
         return sum_short_##sfx(sum);                                                               \
     }                                                                                              \
-    /* w += a x; unless short, the weights lie at v */                                             \
-    ALWAYS_INLINE void row_axpy_##sfx(const int kind, real a, const row_##sfx *row, row_##sfx *w,  \
-                                      real *v)                                                     \
+    ALWAYS_INLINE void row_axpy_##sfx(const int kind, real a, const row_##sfx *row, row_##sfx *w)  \
     {                                                                                              \
-        if (kind == LONG)                                                                          \
-            axpy_##sfx(row->n, a, row->x, v);                                                      \
         for (int l = 0; l < kind; ++l)                                                             \
             w->v[l] += row->v[l] * a;                                                              \
     }                                                                                              \
-    /* w *= a, and into memory */                                                                  \
+    /* w *= a; unless short, the weights lie at v */                                               \
     ALWAYS_INLINE void rescale_##sfx(const int kind, real a, row_##sfx *w, real *v)                \
     {                                                                                              \
-        enum { L = sizeof(vec) / sizeof(real) };                                                   \
-        for (int l = 0; l < kind; ++l) {                                                           \
-            const ptrdiff_t left = CLIP(w->n - l * L, 0, L);                                       \
+        for (int l = 0; l < kind; ++l)                                                             \
             w->v[l] *= a;                                                                          \
-            keep_##sfx(w->v[l], v + l * L, left);                                                  \
-        }                                                                                          \
-        if (kind == LONG)                                                                          \
+        if (kind <= LONG)                                                                          \
             for (ptrdiff_t j = 0; j < w->n; ++j)                                                   \
                 v[j] *= a;                                                                         \
     }                                                                                              \
-    ALWAYS_INLINE double sgd_over_##sfx(                                                           \
-        const int kind, const slope_function slope_at, const real *X, const layout *rows,          \
-        const real *Y, const real *weight, const ptrdiff_t *order, ptrdiff_t n,                    \
-        const double *steps, int loss, const double *params, double l2, int fit_intercept,         \
-        real *v, double *intercept)                                                                \
+    ALWAYS_INLINE double sgd_over_##sfx(const int kind, const slope_function slope_at, FASTGD_EPOCH(real)) \
     {                                                                                              \
         const ptrdiff_t d = rows->d, ld = rows->ld, bytes = d * sizeof(real);                      \
         const ptrdiff_t far = dense_rows_ahead(bytes);                                             \
         double z_met[MET], y_met[MET], s_met[MET];                                                 \
         row_##sfx w = row_of_##sfx(kind, v, d);                                                    \
         row_##sfx row = row_of_##sfx(kind, X + order[0] * ld, d), next = row;                      \
-        double scale = 1, b = *intercept, total = 0, z = row_dot_##sfx(kind, &row, &w) + b;        \
+        double scale = 1, b = *intercept, total = 0;                                               \
+        double z = (kind > 0 ? row_dot_##sfx(kind, &row, &w) : dot_##sfx(d, row.x, v)) + b;        \
+        const real *last = row.x; /* of LATE, the row by which the weights are yet to be updated */ \
+        real step = 0;                                                                             \
         for (ptrdiff_t i = 0; i < n; ++i, row = next) {                                            \
             if (i + 1 < n)                                                                         \
                 next = row_of_##sfx(kind, X + order[i + 1] * ld, d);                               \
+            const real *later = next.x;                                                            \
             if (i + far < n) {                                                                     \
                 const ptrdiff_t at = order[i + far];                                               \
+                later = X + at * ld;                                                               \
                 __builtin_prefetch(Y + at);                                                        \
-                fetch_dense(X + at * ld, bytes, at == order[i + far - 1] + 1);                     \
+                if (kind > 0)                                                                      \
+                    fetch_dense(later, bytes);                                                     \
             }                                                                                      \
             real ahead = 0, cross = 0;                                                             \
             if (kind > 0) {                                                                        \
                 ahead = row_dot_##sfx(kind, &next, &w);                                            \
                 cross = row_dot_##sfx(kind, &next, &row);                                          \
+            } else if (kind == LATE) {                                                             \
+                ahead = axpy_dot_##sfx(1, d, step, last, v, next.x, row.x, &cross, later);         \
+                last = row.x;                                                                      \
             }                                                                                      \
             const double s = weight ? weight[order[i]] : 1, a = steps[i], y = Y[order[i]];         \
             double inverse = 1;                                                                    \
@@ -166,48 +188,54 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
             z_met[i % MET] = z, y_met[i % MET] = y, s_met[i % MET] = s;                            \
             if (i % MET == MET - 1 || i == n - 1)                                                  \
                 total += sum_of_losses(loss, params, i % MET + 1, z_met, y_met, s_met);            \
-            if (kind > 0 || slope != 0) /* short rows: less than a mispredicted branch */          \
-                row_axpy_##sfx(kind, (real)(factor * inverse * slope), &row, &w, v);               \
+            if (kind > 0)                                                                          \
+                row_axpy_##sfx(kind, (real)(factor * inverse * slope), &row, &w);                  \
+            else                                                                                   \
+                step = (real)(factor * inverse * slope);                                           \
             if (fit_intercept)                                                                     \
                 b += factor * slope;                                                               \
-            z = kind > 0 ? base + gain * slope : scale * row_dot_##sfx(kind, &next, &w) + b;       \
+            if (kind != LONG) {                                                                    \
+                z = base + gain * slope;                                                           \
+            } else if (step != 0) {                                                                \
+                z = scale * axpy_dot_##sfx(0, d, step, row.x, v, next.x, NULL, NULL, later) + b;   \
+            } else {                                                                               \
+                fetch_dense(later, bytes);                                                         \
+                z = scale * dot_##sfx(d, next.x, v) + b;                                           \
+            }                                                                                      \
         }                                                                                          \
+        if (kind == LATE)                                                                          \
+            axpy_##sfx(d, step, last, v);                                                          \
         rescale_##sfx(kind, (real)scale, &w, v);                                                   \
+        for (int l = 0; l < kind; ++l)                                                             \
+            *(vec *)(v + l * (ptrdiff_t)(sizeof(vec) / sizeof(real))) = w.v[l];                    \
         *intercept = b;                                                                            \
         return total;                                                                              \
     }                                                                                              \
-    static double sgd_rows_##sfx(const real *X, const layout *rows, const real *Y,                 \
-                                 const real *weight, const ptrdiff_t *order, ptrdiff_t n,          \
-                                 const double *steps, int loss, const double *params, double l2,   \
-                                 int fit_intercept, real *v, double *intercept)                    \
+    FASTGD_SGD_OF_KIND(LONG, real, sfx)                                                            \
+    FASTGD_SGD_OF_KIND(LATE, real, sfx)                                                            \
+    FASTGD_SGD_OF_KIND(1, real, sfx)                                                               \
+    FASTGD_SGD_OF_KIND(2, real, sfx)                                                               \
+    FASTGD_SGD_OF_KIND(3, real, sfx)                                                               \
+    FASTGD_SGD_OF_KIND(4, real, sfx)                                                               \
+    FASTGD_SGD_OF_KIND(6, real, sfx)                                                               \
+    FASTGD_SGD_OF_KIND(8, real, sfx)                                                               \
+    static double sgd_rows_##sfx(FASTGD_EPOCH(real))                                               \
     {                                                                                              \
         enum { L = sizeof(vec) / sizeof(real) };                                                   \
-        const slope_function slope = LOSSES[loss].slope;                                           \
-        const ptrdiff_t vectors = (rows->d + L - 1) / L;                                           \
-        FASTGD_SGD_IF(vectors > MOST_VECTORS, LONG, sfx)                                           \
-        FASTGD_SGD_IF(vectors <= 1, 1, sfx)                                                        \
-        FASTGD_SGD_IF(vectors == 2, 2, sfx)                                                        \
-        FASTGD_SGD_IF(vectors == 3, 3, sfx)                                                        \
-        FASTGD_SGD_IF(vectors == 4, 4, sfx)                                                        \
-        FASTGD_SGD_IF(vectors <= 6, 6, sfx)                                                        \
-        FASTGD_SGD_IF(vectors <= 8, 8, sfx)                                                        \
-        return 0;                                                                                  \
+        const slope_function slope_at = LOSSES[loss].slope;                                        \
+        switch ((rows->d + L - 1) / L) {                                                           \
+        case 0: case 1: return FASTGD_SGD(1, sfx);                                                 \
+        case 2: return FASTGD_SGD(2, sfx);                                                         \
+        case 3: return FASTGD_SGD(3, sfx);                                                         \
+        case 4: return FASTGD_SGD(4, sfx);                                                         \
+        case 5: case 6: return FASTGD_SGD(6, sfx);                                                 \
+        case 7: case 8: return FASTGD_SGD(8, sfx);                                                 \
+        }                                                                                          \
+        if (rows->d * sizeof(real) <= LATE_BYTES && slope_at != squared_error_slope)               \
+            return FASTGD_SGD(LATE, sfx);                                                          \
+        return FASTGD_SGD(LONG, sfx);                                                              \
     }
 #define FULL(kind) ((kind) > 4 ? (kind) - 2 : (kind) - 1) /* vectors that are not the end of a row */
-#define FASTGD_SGD(kind, slope, sfx)                                                               \
-    sgd_over_##sfx(kind, slope, X, rows, Y, weight, order, n, steps, loss, params, l2,             \
-                   fit_intercept, v, intercept)
-/* The slopes of common losses are inlined: a call would empty the registers. */
-#define FASTGD_SGD_IF(condition, kind, sfx)                                                        \
-    if (condition) {                                                                               \
-        if (slope == log_loss_slope)                                                               \
-            return FASTGD_SGD(kind, logistic_slope, sfx);                                          \
-        if (kind > 0 && slope == squared_error_slope)                                              \
-            return FASTGD_SGD(kind, squared_error_slope, sfx);                                     \
-        if (kind > 0 && slope == hinge_slope)                                                      \
-            return FASTGD_SGD(kind, hinge_slope, sfx);                                             \
-        return FASTGD_SGD(kind, slope, sfx);                                                       \
-    }
 FASTGD_DEFINE_SGD(double, short_f64, f64, 1e-9)
 FASTGD_DEFINE_SGD(float, short_f32, f32, 1e-6)
 #endif

@@ -10,6 +10,7 @@ from libc.stdlib cimport calloc, free, malloc
 from rows cimport Layout
 
 cdef extern from "sgd.h" nogil:
+    int PADDING
     double sgd_rows_f64(const double* X, const Layout* rows, const double* Y,
                         const double* weight, const Py_ssize_t* order, Py_ssize_t n,
                         const double* steps, int loss, const double* params, double l2,
@@ -47,18 +48,18 @@ cdef extern from "sparse_sgd.h" nogil:
 cdef inline double dense_rows(
     const floating* X, Layout* layout, const floating* Y, const floating* weight,
     const Py_ssize_t* order, Py_ssize_t n, const double* steps, int loss, const double* params, double l2,
-    bint fit_intercept, floating* theta,
+    bint fit_intercept, floating* padded, double* intercept,
 ) noexcept nogil:
-    """Neither averaged nor with L1."""
-    cdef double b = theta[layout.d], total
+    """Neither averaged nor with L1.
+
+    padded : (d + PADDING,), the weights and zeros
+    """
     if floating is double:
-        total = sgd_rows_f64(X, layout, Y, weight, order, n, steps, loss, params, l2, fit_intercept,
-                             theta, &b)
+        return sgd_rows_f64(X, layout, Y, weight, order, n, steps, loss, params, l2, fit_intercept,
+                            padded, intercept)
     else:
-        total = sgd_rows_f32(X, layout, Y, weight, order, n, steps, loss, params, l2, fit_intercept,
-                             theta, &b)
-    theta[layout.d] = <floating> b
-    return total
+        return sgd_rows_f32(X, layout, Y, weight, order, n, steps, loss, params, l2, fit_intercept,
+                            padded, intercept)
 
 
 cdef inline double sparse_rows(

@@ -200,6 +200,17 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
             *(type *)(g + c * ldg + j) = sum;                                                    \
         }                                                                                        \
     }
+#define FASTGD_AXPY_DOT(type, l, i)                                                              \
+    {                                                                                            \
+        const type v = *(const type *)(y + i);                                                   \
+        const type moved = *(type *)(g + i) + *(const type *)(x + i) * a;                        \
+        *(type *)(g + i) = moved;                                                                \
+        sums[l] += v * moved;                                                                    \
+        if (crossed)                                                                             \
+            crosses[l] += v * *(const type *)(other + i);                                        \
+        if (l * sizeof(type) % 64 == 0)                                                          \
+            __builtin_prefetch(later + i);                                                       \
+    }
 
 #define FASTGD_COMBINE(type, count)                                                              \
     {                                                                                            \
@@ -296,6 +307,37 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
     static inline void axpy_##sfx(ptrdiff_t n, real a, const real *x, real *g)                   \
     {                                                                                            \
         FASTGD_IN_PIECES(FASTGD_AXPY, real, vec, tail)                                           \
+    }                                                                                            \
+    /* g_j += a x_j; returns sum_j y_j g_j, and sum_j y_j x_j of another x if crossed. The n numbers of g are \
+     * followed by zeros, up to a vector of them; `later` is asked for meanwhile. */             \
+    static inline __attribute__((always_inline)) real axpy_dot_##sfx(                            \
+        const int crossed, ptrdiff_t n, real a, const real *x, real *g, const real *y,           \
+        const real *other, real *cross, const real *later)                                       \
+    {                                                                                            \
+        enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real), SUMS = 4 };      \
+        vec sums[SUMS] = {{0}}, crosses[SUMS] = {{0}};                                           \
+        ptrdiff_t j = 0;                                                                         \
+        for (; j + SUMS * L <= n; j += SUMS * L)                                                 \
+            for (int l = 0; l < SUMS; ++l)                                                       \
+                FASTGD_AXPY_DOT(vec, l, j + l * L)                                               \
+        for (; j + L <= n; j += L)                                                               \
+            FASTGD_AXPY_DOT(vec, 0, j)                                                           \
+        __builtin_prefetch(later + n - 1);                                                       \
+        tail sum = fold_##sfx((sums[0] + sums[1]) + (sums[2] + sums[3]));                        \
+        tail sum_crossed = fold_##sfx((crosses[0] + crosses[1]) + (crosses[2] + crosses[3]));    \
+        for (; j < n; j += S) {                                                                  \
+            __builtin_prefetch(later + j);                                                       \
+            const ptrdiff_t left = n - j < S ? n - j : S;                                        \
+            const tail v = part_##sfx(y + j, left);                                              \
+            const tail moved = *(tail *)(g + j) + part_##sfx(x + j, left) * a;                   \
+            *(tail *)(g + j) = moved;                                                            \
+            sum += v * moved;                                                                    \
+            if (crossed)                                                                         \
+                sum_crossed += v * part_##sfx(other + j, left);                                  \
+        }                                                                                        \
+        if (crossed)                                                                             \
+            *cross = sum_short_##sfx(sum_crossed);                                               \
+        return sum_short_##sfx(sum);                                                             \
     }                                                                                            \
     /* g_cj += sum_r a_cr x_rj for four rows; output c has its factors at a + c lda, its sums at g + c ldg */ \
     static inline __attribute__((always_inline)) void axpy4_of_##sfx(                            \

@@ -86,12 +86,13 @@ def test_classifier_takes_the_steps_of_sgd_classifier(data, loss, penalty, sched
 @table(loss=["squared_error", "log_loss", "hinge", "modified_huber"])
 def test_rows_of_every_length_are_taken_alike(loss, dtype):
     rng = np.random.default_rng(3)
-    for d in [*range(1, 41), *range(41, 80, 3)]:
+    for d in [*range(1, 41), *range(41, 80, 3), 100, 127, 128, 129, 250, 256, 257, 300, 1003]:
         X = rng.normal(size=(60, d)).astype(dtype)
         y = np.where(rng.random(60) < 0.5, 1, -1)
         s = np.where(np.arange(60) % 7 == 3, 0.0, rng.uniform(0.2, 2, size=60))
         # a penalty that lets the weights' scale sink below its smallest value
-        params = {"loss": loss, "penalty": "l2", "alpha": 5.0, "learning_rate": "constant", "eta0": 0.1}
+        params = {"loss": loss, "penalty": "l2", "learning_rate": "constant", "eta0": min(0.1, 8 / d)}
+        params["alpha"] = 0.5 / params["eta0"]
         pair = fit_both(GDClassifier, SGDClassifier, X, y, s, **params)
         assert_same_model(*pair, tol=1e-7 if dtype is np.float64 else 1e-4)
 
