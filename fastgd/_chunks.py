@@ -4,6 +4,8 @@ One task per worker goes over all chunks there; results are added up in a tree. 
 computes its chunks anew, elsewhere, and the sum is given out again.
 """
 
+import copy
+
 import numpy as np
 
 from ._coordinates import merged_moments
@@ -98,6 +100,13 @@ class Chunks:
             slices = self.beside_rows(_columns, [(X, columns) for X in self.X])
             sums.append(self.client.submit(task, slices, mean[columns], pure=False))
         return self._tree(sums).result()
+
+    def of_columns(self, columns):
+        """Some columns of all chunks, beside these."""
+        other = copy.copy(self)
+        columns = self.at_hand(columns)
+        other.X = self.beside_rows(_columns, [(X, columns) for X in self.X])
+        return other
 
     def at_hand(self, value):
         """Future of a value that many tasks take: workers fetch it from each other."""

@@ -39,6 +39,10 @@ class Coordinates:
         if not self.identity:
             self.factors, self.offsets = np.append(scale, 1.0), shift * scale
 
+    def of_columns(self, columns):
+        """Those of some columns."""
+        return self if self.identity else Coordinates(self.shift[columns], self.scale[columns])
+
     def to_theta(self, u, held=None):
         """held (k, d + 1), if given: has the weights of columns of scale 0, which u does not."""
         if self.identity:

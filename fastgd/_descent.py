@@ -26,6 +26,7 @@ from ._row_sample import RowSample
 from ._schedules import Adaptive, CappedSteps, Constant
 from ._solvers import Result, accelerated, newton, smoothing, variable_metric
 from ._threads import one_blas_thread
+from ._working_set import working_sets
 
 STREAMED_PER_COLUMN = 32  # rows of a chunk, from which it pays to ask how far they point the same way
 
@@ -273,12 +274,20 @@ def _smooth(problem, plan, result, monitor, tol):
             return 1.0
         lipschitz, certified = problem.lipschitz(), True
     else:
-        if not affordable and diag and momentum and not problem.penalty.l1:  # a third of the passes
-            metric = Diagonal(loss.curvature or typical_curvature(problem), certified=False)
-            variable_metric(problem, metric, result, monitor, tol=tol, memory=10, refresh=False)
-            return 1.0
         certified = affordable and loss.curvature is not None
         curvature = loss.curvature or typical_curvature(problem)
+        if not affordable and diag and momentum:
+            if not problem.penalty.l1:  # a third of the passes
+                metric = Diagonal(curvature, certified=False)
+                variable_metric(problem, metric, result, monitor, tol=tol, memory=10, refresh=False)
+                return 1.0
+            if tol is not None and not loss.coupled:
+
+                def solve(part, inner):
+                    _smooth(part, plan, inner, monitor, tol)
+
+                if working_sets(problem, result, monitor, solve, curvature, tol=tol):
+                    return 1.0
         lipschitz = problem.lipschitz(curvature, affordable)
     metric = Diagonal(lipschitz or 1.0, certified)
     accelerated(problem, metric, result, monitor, tol=tol, momentum=momentum)

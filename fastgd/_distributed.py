@@ -35,6 +35,12 @@ class Rows:
     def __len__(self):
         return self.shape[0]
 
+    def of_columns(self, columns):
+        """Some columns, with their share of the entries."""
+        m, d = self.shape
+        entries = None if self.entries is None else self.entries * len(columns) // d
+        return Rows((m, len(columns)), self.dtype, entries)
+
     @property
     def size(self):
         return self.shape[0] * self.shape[1] if self.entries is None else self.entries
@@ -121,6 +127,13 @@ class DistributedProblem(LinearProblem):
     def _targets(self):
         """`Targets` of all rows; few have them brought here."""
         return on_workers.joined(self.chunks.client.gather(self.chunks.targets))
+
+    def of_columns(self, columns):
+        other = copy.copy(self)
+        other.chunks, other.X = self.chunks.of_columns(columns), self.X.of_columns(columns)
+        other.d, other.moments = len(columns), None
+        other.coordinates = self.coordinates.of_columns(columns)
+        return other
 
     def _sum(self, of_chunk, *parameters):
         """Sum over chunks of of_chunk(its LinearProblem, *parameters), a tuple of arrays."""

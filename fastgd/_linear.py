@@ -17,7 +17,7 @@ from ._losses import regression_loss
 from ._metrics import Gram, largest_eigenvalue
 from ._penalties import Penalty, soft_threshold
 from ._row_space import RowSpace, combination, inner_products
-from ._sparse import is_sparse
+from ._sparse import SparseRows, is_sparse
 from ._step_bounds import bounds_of_steps
 
 _SQUARED = regression_loss("squared_error")
@@ -87,6 +87,16 @@ class LinearProblem:
             Z, self.Y.astype(Z.dtype), weight, self.loss, self.penalty, k=self.k,
             fit_intercept=self.fit_intercept, n_threads=self.n_threads,
         )  # fmt: skip
+
+    def of_columns(self, columns):
+        """The problem of some columns by themselves, in the same coordinates."""
+        X = SparseRows.of(self.X.matrix[:, columns]) if self.sparse else contiguous(self.X[:, columns])
+        other = LinearProblem(
+            X, self.Y, self.weight, self.loss, self.penalty, k=self.k, fit_intercept=self.fit_intercept,
+            n_threads=self.n_threads,
+        )  # fmt: skip
+        other.coordinates = self.coordinates.of_columns(columns)
+        return other
 
     # ---- values -----------------------------------------------------------------------------
 

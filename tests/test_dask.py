@@ -257,6 +257,23 @@ def test_far_more_columns_than_rows_have_their_path_in_memory(client, wide, case
     assert ours.preconditioner_ == "gram" and ours.coef_.dtype == X.dtype
 
 
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize("case", ["lasso", "logistic-l1", "huber-l1"])
+def test_an_l1_penalty_on_many_columns_looks_at_the_same_few(client, wide, case, form):
+    model, target, s = {
+        "lasso": (GDRegressor(penalty="l1", alpha=0.1), "y", None),
+        "logistic-l1": (GDClassifier(penalty="l1", alpha=0.03), "binary", wide.s),
+        "huber-l1": (GDRegressor(penalty="elasticnet", alpha=0.1, loss="huber"), "y", None),
+    }[case]
+    X, y = with_zeros(wide.X), getattr(wide, target)
+    given, X = (sparse_chunks(X), sparse.csr_array(X)) if form == "sparse" else (chunked(X), X)
+    ours = DASK[type(model)](**model.get_params())
+    ours.fit(given, chunked(y), sample_weight=None if s is None else chunked(s))
+    theirs = clone(model).fit(X, y, sample_weight=s)
+    assert_same_path_of_wide_rows(ours, theirs)
+    assert_array_equal(ours.coef_ != 0, theirs.coef_ != 0)
+
+
 def test_who_watches_a_descent_in_the_space_of_the_rows_sees_all_columns(client, wide):
     params = dict(early_stopping=True, n_iter_no_change=2)
     val = dict(X_val=wide.X[::2], y_val=wide.three[::2])
