@@ -99,7 +99,12 @@ class Chunks:
         for columns in map(slice, ends[:-1], ends[1:]):
             slices = self.beside_rows(_columns, [(X, columns) for X in self.X])
             sums.append(self.client.submit(task, slices, mean[columns], pure=False))
-        return self._tree(sums).result()
+        root = self._tree(sums)
+        try:
+            return root.result()
+        except BaseException:
+            root.release()
+            raise
 
     def of_columns(self, columns):
         """Some columns of all chunks, beside these."""

@@ -58,7 +58,8 @@ class Monitor:
         if self.verbose:
             score = f", validation score {self.scores[-1]:.6g}" if self.scores else ""
             print(f"Iteration {len(self.curve)}, objective {objective:.8g}{score}", flush=True)
-        if self.callback is not None and self.callback.end(lambda: self.to_theta(theta())):
+        to_theta = self.to_theta  # that of now: a callback may look later
+        if self.callback is not None and self.callback.end(lambda: to_theta(theta())):
             return "callback"
         return reason
 
@@ -116,5 +117,5 @@ class Silent(Monitor):
     def report(self, objective, theta):
         self._record(objective, theta)
         if self.path is not None:
-            self.path.append(np.array(theta()))
+            self.path.append(np.array(self.to_theta(theta())))
         return None

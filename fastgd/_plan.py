@@ -70,13 +70,13 @@ class Plan:
         """Decide whether batches of X, for k outputs, look at entries only; a stream goes on as it began.
 
         All columns, centred, take part where they are few, or where rows have entries in many of them. It
-        does not matter whether X is stored as dense or as sparse rows.
+        does not matter whether X is stored as dense or as sparse rows, but for chunks on a cluster.
         """
         if not self.looks_at_columns:
             return
         wide = X.shape[1] > FEW_COLUMNS and X.shape[1] * k > FEW_WEIGHTS
         known = (training or {}).get("by_entries")
-        self.by_entries = wide and (mostly_zeros(X) if known is None else known)
+        self.by_entries = wide and bool(mostly_zeros(X) if known is None else known)
 
     def max_slopes(self, steps):
         """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""

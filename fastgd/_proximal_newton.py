@@ -30,6 +30,7 @@ def proximal_newton(problem, result, monitor, *, tol):
         model = QuadraticModel(problem, u, value, gradient, hessians)
         inner, silent = Result(u), Silent(max_iter=2000)
         if not active_set(model, inner, silent, tol=inner_tol):
+            inner = Result(u)  # elsewhere the model may be below the least value of the loss
             accelerated(model, Diagonal(model.lipschitz() or 1.0), inner, silent, tol=inner_tol)
         direction = inner.u - u
         objective = value + problem.l1_value(u)

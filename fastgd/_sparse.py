@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 MOST_COLUMNS = np.iinfo(np.int32).max
-MOSTLY_ZEROS = 0.05  # share of entries up to which rows as sparse ones take less than a tenth of X's memory
+MOSTLY_ZEROS = 0.05  # share of entries up to which rows as sparse ones take a tenth of X's memory or so
 ROWS_AT_A_TIME = 64  # of dense rows, in a cache
 
 

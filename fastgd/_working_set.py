@@ -42,6 +42,7 @@ def working_sets(problem, result, monitor, solve, curvature, *, tol):
                 return True
             expected += np.count_nonzero(gains.any(axis=0))
         if np.count_nonzero(with_weights) > LARGEST or min(expected, most) > LARGEST:
+            result.reason, result.gap = Result.reason, Result.gap  # those of a part say nothing of all
             return False
         lowest = objective.sum()
         columns = _columns(with_weights, gains.sum(axis=0))

@@ -183,7 +183,7 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
                 inverse = 1 / scale;                                                               \
             }                                                                                      \
             const double factor = -a * s, base = scale * ahead + b;                                \
-            const double gain = factor * (cross + (fit_intercept ? 1 : 0));                        \
+            const double gain = s != 0 ? factor * (cross + (fit_intercept ? 1 : 0)) : 0;           \
             const double slope = step_slope(slope_at, z, y, params, s);                            \
             z_met[i % MET] = z, y_met[i % MET] = y, s_met[i % MET] = s;                            \
             if (i % MET == MET - 1 || i == n - 1)                                                  \

@@ -10,6 +10,7 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose
 from reference import objective
+from sklearn.base import clone
 from sklearn.linear_model import (
     PassiveAggressiveClassifier,
     PassiveAggressiveRegressor,
@@ -95,6 +96,23 @@ def test_rows_of_every_length_are_taken_alike(loss, dtype):
         params["alpha"] = 0.5 / params["eta0"]
         pair = fit_both(GDClassifier, SGDClassifier, X, y, s, **params)
         assert_same_model(*pair, tol=1e-7 if dtype is np.float64 else 1e-4)
+
+
+@table(dtype=[np.float64, np.float32])
+@table(loss=["huber", "log_loss", "squared_error"])
+def test_rows_without_weight_may_be_so_long_that_products_overflow(loss, dtype):
+    rng = np.random.default_rng(3)
+    for d in (3, 10, 50, 100, 200, 400):
+        X, s = rng.normal(size=(60, d)).astype(dtype), np.ones(60)
+        y, s[::5] = np.where(X[:, 0] > 0, 1, 0), 0.0
+        Estimator = GDClassifier if loss == "log_loss" else GDRegressor
+        model = Estimator(
+            loss=loss, batch_size=1, learning_rate=1e-3, solver="gd", max_iter=3, tol=None, shuffle=False
+        )
+        plain = clone(model).fit(X, y, sample_weight=s)
+        X[::5] = np.finfo(dtype).max / 4
+        huge = clone(model).fit(X, y, sample_weight=s)
+        assert_same_model(huge, plain, tol=1e-12 if dtype is np.float64 else 1e-5)
 
 
 @table(penalty=PENALTIES)

@@ -1,5 +1,7 @@
 """L1 penalties on many columns: few of them at a time end where all of them together do, or lower."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -119,3 +121,38 @@ def test_many_weights_are_left_to_the_descent_of_all_columns(table, monkeypatch)
     model = GDRegressor(penalty="l1", alpha=0.02, tol=1e-6, max_iter=20_000).fit(X, y)
     exact = ElasticNet(alpha=0.02, l1_ratio=1.0, tol=1e-12, max_iter=100_000).fit(X, y)
     assert_allclose(model.coef_, exact.coef_, atol=1e-3 * np.abs(exact.coef_).max())
+
+
+def test_a_descent_that_others_end_has_their_reason():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 2_300))
+    y = X @ rng.normal(size=2_300)
+    with pytest.warns(ConvergenceWarning, match="max_iter=25"):
+        model = GDRegressor(penalty="l1", alpha=0.1, max_iter=25).fit(X, y)
+    assert (model.n_iter_, model.stop_reason_) == (25, "max_iter")
+
+
+@pytest.mark.parametrize("d", [1_500, 2_300])
+def test_more_weights_than_are_worth_factorising_end_a_smoothed_loss_too(d):
+    """A model of a loss may be below the least value of the loss, from where nothing seems to lead down."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(700, d))
+    y = X @ rng.normal(size=d)
+    model = GDRegressor(loss="huber", penalty="l1", alpha=1e-3, max_iter=30, tol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    assert np.isfinite(model.coef_).all()
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+@pytest.mark.parametrize("loss", ["huber", "absolute_error"])
+def test_outputs_with_scales_of_their_own_are_watched_in_all_columns(loss, table):
+    X, y = table
+    Y = np.column_stack([y, X[:, 100:104].sum(axis=1)])
+    model = GDRegressor(loss=loss, penalty="l1", alpha=0.1, max_iter=10, tol=1e-2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, Y, X_val=X, y_val=Y)
+    assert len(model.validation_scores_) == model.n_iter_
+    assert model.coef_.shape == (2, D)
