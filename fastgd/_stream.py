@@ -80,9 +80,10 @@ def _epoch_in_its_columns(problem, plan, theta, before, training):
     state, step, loss = one_epoch(part, plan, start, last, training["rng"])
     u, mean = _after_penalty(part, theta, before, state, square, n)
     state = _in_columns(state, start, last)
-    u[:, places] = state.u
+    met = slice(None) if X.size else slice(-1, None)  # the one column of rows without entries is none of theirs
+    u[:, places[met]] = state.u[:, met]
     if mean.size:
-        mean[:, places] = state.mean
+        mean[:, places[met]] = state.mean[:, met]
     return replace(state, u=u, mean=mean), step, loss, (n, 0.0, square)
 
 
