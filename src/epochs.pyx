@@ -10,6 +10,7 @@ import numpy as np
 
 from cython cimport floating
 from libc.math cimport sqrt
+from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from lazy cimport (
@@ -24,6 +25,27 @@ from simd cimport axpy, dot
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
 RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
+
+
+cdef extern from *:
+    """
+    /* Below n, from 64 random bits: n / 2^64 is how far from uniform */
+    static inline uint64_t below(uint64_t n, uint64_t bits) { return (uint64_t)(((unsigned __int128)n * bits) >> 64); }
+    """
+    uint64_t below(uint64_t n, uint64_t bits) noexcept nogil
+
+
+def shuffle(Py_ssize_t[::1] order, uint64_t seed):
+    """Shuffle in place (Fisher & Yates; Durstenfeld 1964), by the generator SplitMix64 (Steele et al. 2014)."""
+    cdef uint64_t state = seed, bits
+    cdef Py_ssize_t i, j
+    with nogil:
+        for i in range(order.shape[0] - 1, 0, -1):
+            state += 0x9E3779B97F4A7C15ULL
+            bits = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9ULL
+            bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EBULL
+            j = below(i + 1, bits ^ (bits >> 31))
+            order[i], order[j] = order[j], order[i]
 
 
 cdef double squared_length(const floating* X, Layout* layout, Py_ssize_t row) noexcept nogil:
