@@ -50,7 +50,7 @@ def minimise(problem, plan, monitor, *, theta=None, rng=None, state=None):
     if plan.in_row_space and theta is None:
         return _minimise_in_row_space(problem, plan, monitor)
     # a network gives its threads to BLAS or keeps them, batch by batch
-    with nullcontext() if plan.hidden else one_blas_thread(problem.X.size * problem.d):
+    with nullcontext() if plan.hidden else one_blas_thread(problem.X.size * (problem.d + problem.k)):
         descent = minimising(problem, plan, monitor, theta=theta, rng=rng, state=state)
         return alone(descent, problem, plan, rng)
 

@@ -190,7 +190,7 @@ def column_moments(problem):
 
 
 def plain_gram(problem):
-    with one_blas_thread(problem.X.size * problem.d):
+    with one_blas_thread(problem.X.size * (problem.d + problem.k)):
         return (problem.hessian_bound(1.0) * problem.total_weight,)
 
 
@@ -205,7 +205,7 @@ def sampled_hessians(problem, theta, sample, matters):
 
 
 def _of_curvature(problem, curvature):
-    with one_blas_thread(problem.X.size * problem.d):
+    with one_blas_thread(problem.X.size * (problem.d + problem.k)):
         return tuple(H * problem.total_weight for H in problem.local_hessians(curvature))
 
 
@@ -217,7 +217,7 @@ def count_of_main_rows(problem, theta, least):
 def main_grams(problem, theta, least):
     """Gram matrices of the rows that matter to each class, and the sums (k,) of their curvatures."""
     grams, sums = [], []
-    with one_blas_thread(problem.X.size * problem.d):
+    with one_blas_thread(problem.X.size * (problem.d + problem.k)):
         for h, c in zip(problem.curvatures_of_classes(_curvature(problem, theta)), least, strict=True):
             main = np.where(h >= c, h, 0.0)
             grams.append(problem.gram(main) * problem.total_weight)

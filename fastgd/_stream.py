@@ -80,7 +80,7 @@ def _epoch_in_its_columns(problem, plan, theta, before, training):
     state, step, loss = one_epoch(part, plan, start, last, training["rng"])
     u, mean = _after_penalty(part, theta, before, state, square, n)
     state = _in_columns(state, start, last)
-    met = slice(None) if X.size else slice(-1, None)  # the one column of rows without entries is none of theirs
+    met = slice(None) if X.size else slice(-1, None)  # of rows without entries, one column stands in
     u[:, places[met]] = state.u[:, met]
     if mean.size:
         mean[:, places[met]] = state.mean[:, met]

@@ -18,10 +18,10 @@ from lazy cimport (
 )
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
 from rows cimport (
-    Layout, backward, backward_sparse, fetch_rows, forward, layout_of, rows_of_next_batch, values_of,
+    Layout, backward, backward_sparse, fetch_rows, forward, layout_of, rows_of_part, rows_to_fetch, values_of,
 )
 from sgd cimport PADDING, dense_rows, sparse_rows
-from simd cimport axpy, dot
+from simd cimport axpy, dot, sum_of
 from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
 RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
@@ -86,18 +86,20 @@ def sgd_epoch(
         Sum over rows of the loss before the row's own update.
     """
     cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
-    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, ahead, c, i, j
+    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, met, now, ahead = 0, c, i, j
     cdef Layout layout = layout_of(X)
     if layout.by_columns:
         raise ValueError("X must have contiguous rows")
+    cdef Py_ssize_t part = rows_of_part(&layout, sizeof(floating), batch_size)
     cdef const floating[:, :] values = values_of(X)
     cdef const floating* s = NULL
     if weight is not None:
         s = &weight[0]
     dtype = X.dtype
-    cdef floating[::1] Z = np.empty(k * batch_size, dtype), R = np.empty(k * batch_size, dtype)
-    cdef floating[::1] y = np.empty(targets * batch_size, dtype), sb = np.empty(batch_size, dtype)
-    cdef floating[::1] work = np.empty(2 * batch_size, dtype)
+    cdef floating[::1] Z = np.empty(k * part, dtype), R = np.empty(k * part, dtype)
+    cdef floating[::1] y = np.empty(targets * part, dtype), sb = np.empty(part, dtype)
+    cdef floating[::1] work = np.empty(2 * part, dtype)
+    cdef floating[:, ::1] G = np.zeros((k, d + 1), dtype)
     cdef double[::1] b = np.array(theta[:, d], dtype=np.float64)
     cdef double[::1] total = np.zeros(k), total_batch = np.zeros(k)
     cdef double scale = 1.0, a, coef, norm
@@ -154,20 +156,32 @@ def sgd_epoch(
     with nogil:
         while start < rows:
             n = min(batch_size, rows - start)
-            ahead = rows_of_next_batch(&layout, sizeof(floating), n, rows - start - n)
             a = steps[batch]
             fetch_rows(x, sizeof(floating), &layout, &order[0], start, n, rows)
             if lazy:
                 catch_up_rows(&missed, &layout, &order[start], n, v, q)
-            forward(x, &layout, &order[0], start, n, k, v, &Z[0], ahead)
             for c in range(k):
-                for i in range(n):
-                    Z[c * n + i] = <floating> (scale * Z[c * n + i] + b[c])
                 total_batch[c] = 0
-            gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
-            loss_block(loss, &params[0], k, n, &Z[0], &y[0], n,
-                       &sb[0] if s != NULL and not passive_aggressive else NULL,
-                       &total_batch[0], &R[0], <floating*> NULL, 0, &work[0])
+            met = 0
+            while met < n:
+                now = min(part, n - met)
+                ahead = rows_to_fetch(&layout, sizeof(floating), now, rows - start - met - now)
+                forward(x, &layout, &order[0], start + met, now, k, v, &Z[0], ahead)
+                for c in range(k):
+                    for i in range(now):
+                        Z[c * now + i] = <floating> (scale * Z[c * now + i] + b[c])
+                gather(&Y[0, 0], targets, m, s, &order[start + met], now, &y[0], &sb[0])
+                loss_block(loss, &params[0], k, now, &Z[0], &y[0], now,
+                           &sb[0] if s != NULL and not passive_aggressive else NULL,
+                           &total_batch[0], &R[0], <floating*> NULL, 0, &work[0])
+                if not passive_aggressive:
+                    for i in range(k * now):
+                        coef = R[i]
+                        coef = 1e12 if coef > 1e12 else -1e12 if coef < -1e12 else coef
+                        R[i] = <floating> (-a * coef / n)
+                if n > part:
+                    backward(x, &layout, &order[0], start + met, now, k, &R[0], &G[0, 0], ahead)
+                met += now
             if passive_aggressive:
                 norm = squared_length(x, &layout, order[start])
                 if norm == 0 and passive_aggressive == 1:  # SGDRegressor passes over such a row
@@ -180,11 +194,6 @@ def sgd_epoch(
                     else:
                         coef = total_batch[c] / (norm + 0.5 / a)
                     R[c] *= <floating> (-coef * (sb[0] if s != NULL else 1))
-            else:
-                for i in range(k * n):
-                    coef = R[i]
-                    coef = 1e12 if coef > 1e12 else -1e12 if coef < -1e12 else coef
-                    R[i] = <floating> (-a * coef / n)
             if l2 != 0:
                 scale *= max(0.0, 1.0 - a * l2)
                 if scale < smallest:
@@ -201,12 +210,16 @@ def sgd_epoch(
             for c in range(k):
                 total[c] += total_batch[c]
                 if fit_intercept:
-                    for i in range(n):
-                        b[c] += R[c * n + i]
-            if scale != 1:
-                for i in range(k * n):
-                    R[i] = <floating> (R[i] / scale)
-            backward(x, &layout, &order[0], start, n, k, &R[0], v, ahead)
+                    b[c] += G[c, d] if n > part else sum_of(n, &R[c * n])
+            if n > part:
+                for c in range(k):
+                    axpy(d, <floating> (1 / scale), &G[c, 0], &theta[c, 0])
+                memset(&G[0, 0], 0, k * (d + 1) * sizeof(floating))
+            else:
+                if scale != 1:
+                    for i in range(k * n):
+                        R[i] = <floating> (R[i] / scale)
+                backward(x, &layout, &order[0], start, n, k, &R[0], v, ahead)
             if counted_back and batch > first_averaged:
                 for i in range(k * n):
                     R[i] = <floating> (R[i] * scales)
@@ -294,8 +307,9 @@ def rule_epoch(
     total : ndarray of shape (k,)
     """
     cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
-    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, ahead, c, i, j, p = d + 1
+    cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, met, now, ahead, c, i, j, p = d + 1
     cdef Layout layout = layout_of(X)
+    cdef Py_ssize_t part = rows_of_part(&layout, sizeof(floating), batch_size)
     cdef const floating[:, :] values = values_of(X)
     cdef Hyper hyper_
     cdef bint standardised = scale is not None and scale.shape[0] > 0
@@ -304,14 +318,15 @@ def rule_epoch(
         s = &weight[0]
     cdef const floating* x = &values[0, 0]
     dtype = X.dtype
-    cdef floating[::1] Z = np.empty(k * batch_size, dtype), R = np.empty(k * batch_size, dtype)
-    cdef floating[::1] y = np.empty(targets * batch_size, dtype), sb = np.empty(batch_size, dtype)
-    cdef floating[::1] work = np.empty(2 * batch_size, dtype)
+    cdef floating[::1] Z = np.empty(k * part, dtype), R = np.empty(k * part, dtype)
+    cdef floating[::1] y = np.empty(targets * part, dtype), sb = np.empty(part, dtype)
+    cdef floating[::1] work = np.empty(2 * part, dtype)
     cdef floating[:, ::1] G = np.empty((k, p), dtype), old = np.empty((k, p), dtype)
+    cdef floating[:, ::1] W = np.empty((k, p), dtype) if standardised else theta
     # sparse rows want weights and gradients transposed: of one output they are
     cdef bint by_column = layout.sparse and k > 1
-    cdef floating[:, ::1] W = np.empty((k, p), dtype) if standardised else theta
-    cdef floating[:, ::1] transposed = np.empty((p, k), dtype) if by_column else G
+    cdef floating[:, ::1] V = np.empty((p, k), dtype) if by_column else W
+    cdef floating[:, ::1] sums = np.empty((p, k), dtype) if by_column else G
     cdef double[::1] total = np.zeros(k)
     cdef double a, norm, bound
     cdef floating g, owed
@@ -319,7 +334,6 @@ def rule_epoch(
     with nogil:
         while start < rows:
             n = min(batch_size, rows - start)
-            ahead = rows_of_next_batch(&layout, sizeof(floating), n, rows - start - n)
             a = steps[batch]
             if standardised:
                 for c in range(k):
@@ -328,19 +342,23 @@ def rule_epoch(
                     W[c, d] = theta[c, d] - dot(d, &W[c, 0], &shift[0])
             fetch_rows(x, sizeof(floating), &layout, &order[0], start, n, rows)
             if by_column:
-                transpose(k, p, &W[0, 0] if standardised else &theta[0, 0], &transposed[0, 0])
-            forward(x, &layout, &order[0], start, n, k, &transposed[0, 0] if by_column else &W[0, 0], &Z[0],
-                    ahead)
-            gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
-            loss_block(loss, &params[0], k, n, &Z[0], &y[0], n, &sb[0] if s != NULL else NULL,
-                       &total[0], &R[0], <floating*> NULL, 0, &work[0])
+                transpose(k, p, &W[0, 0], &V[0, 0])
+            memset(&sums[0, 0], 0, k * p * sizeof(floating))
             bound = max_slope[batch] if max_slope.shape[0] > 0 else 1e12
-            for i in range(k * n):
-                R[i] = <floating> (max(-bound, min(bound, <double> R[i])) / n)
-            memset(&transposed[0, 0], 0, k * p * sizeof(floating))
-            backward(x, &layout, &order[0], start, n, k, &R[0], &transposed[0, 0], ahead)
+            met = 0
+            while met < n:
+                now = min(part, n - met)
+                ahead = rows_to_fetch(&layout, sizeof(floating), now, rows - start - met - now)
+                forward(x, &layout, &order[0], start + met, now, k, &V[0, 0], &Z[0], ahead)
+                gather(&Y[0, 0], targets, m, s, &order[start + met], now, &y[0], &sb[0])
+                loss_block(loss, &params[0], k, now, &Z[0], &y[0], now, &sb[0] if s != NULL else NULL,
+                           &total[0], &R[0], <floating*> NULL, 0, &work[0])
+                for i in range(k * now):
+                    R[i] = <floating> (max(-bound, min(bound, <double> R[i])) / n)
+                backward(x, &layout, &order[0], start + met, now, k, &R[0], &sums[0, 0], ahead)
+                met += now
             if by_column:
-                transpose(p, k, &transposed[0, 0], &G[0, 0])
+                transpose(p, k, &sums[0, 0], &G[0, 0])
             norm = 0
             for c in range(k):
                 if standardised:

@@ -18,8 +18,8 @@ typedef struct {
 } layout;
 
 /* Rows that are met in any order the hardware does not foresee: they are asked for ahead of time. Sparse rows so
- * many ahead; dense ones more if they are short, until so many bytes are under way. */
-enum { ROWS_AHEAD = 6, MOST_ROWS_AHEAD = 16, BYTES_AHEAD = 16384 };
+ * many ahead; dense ones until so many bytes are under way, two at least. */
+enum { ROWS_AHEAD = 6, MOST_ROWS_AHEAD = 16, BYTES_AHEAD = 24576 };
 enum { FETCHED_BYTES = 8192 }; /* of a dense row at most */
 
 /* Inlined in any case: gcc takes a function that only prefetches for one that does nothing. */
@@ -43,7 +43,7 @@ FETCHES fetch_sparse(const void *X, size_t itemsize, const layout *rows, const p
 static inline ptrdiff_t dense_rows_ahead(ptrdiff_t bytes)
 {
     const ptrdiff_t n = BYTES_AHEAD / (bytes > 0 ? bytes : 1);
-    return n < ROWS_AHEAD ? ROWS_AHEAD : n > MOST_ROWS_AHEAD ? MOST_ROWS_AHEAD : n;
+    return n < 2 ? 2 : n > MOST_ROWS_AHEAD ? MOST_ROWS_AHEAD : n;
 }
 
 FETCHES fetch_dense(const void *x, ptrdiff_t bytes)

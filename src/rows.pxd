@@ -32,7 +32,6 @@ cdef extern from "rows.h" nogil:
 cdef enum:
     MAX_CHUNKS = 16
     SHORT_ROW = 2048  # bytes; longer rows come as fast by themselves, four at a time
-    BATCH_BYTES = 524288  # of the largest batch that a cache holds beside the next one
     CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
 
 
@@ -76,14 +75,20 @@ cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexc
     if layout.by_columns:  # a strip of each column: some cache lines long, yet all of them in cache
         return (256 if d > 512 else max(512, 20480 // d)) // itemsize // 4 * 4
     if d * itemsize <= SHORT_ROW:  # so that the second product finds most of them in the first-level cache
-        return min(256, 32768 // (d * itemsize)) // 4 * 4
+        return min(256, 16384 // (d * itemsize)) // 4 * 4
     return max(8, 131072 // (d * itemsize)) // 4 * 4
 
 
-cdef inline Py_ssize_t rows_of_next_batch(Layout* layout, Py_ssize_t itemsize, Py_ssize_t n,
-                                           Py_ssize_t left) noexcept nogil:
-    """How many of the rows that are left after a batch of n to send for meanwhile."""
-    return min(n, left) if n * layout.d * itemsize <= BATCH_BYTES else 0
+cdef inline Py_ssize_t rows_of_part(Layout* layout, Py_ssize_t itemsize, Py_ssize_t batch_size) noexcept nogil:
+    """Of how many rows at a time a batch is met: the second product finds them in cache."""
+    cdef Py_ssize_t block = max(4, rows_per_block(layout, itemsize))
+    return batch_size if layout.sparse or batch_size <= 2 * block else block
+
+
+cdef inline Py_ssize_t rows_to_fetch(Layout* layout, Py_ssize_t itemsize, Py_ssize_t n,
+                                     Py_ssize_t left) noexcept nogil:
+    """How many of the rows that are left after n dense ones to send for meanwhile."""
+    return 0 if layout.sparse else min(n, left)
 
 
 cdef inline Py_ssize_t chunks_of(X, Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) except -1:
@@ -93,10 +98,10 @@ cdef inline Py_ssize_t chunks_of(X, Py_ssize_t m, Py_ssize_t d, Py_ssize_t k) ex
 
 
 cdef inline void fetch(const floating* x, Py_ssize_t n) noexcept nogil:
-    """Ask for x[:n], to be in the second-level cache by the time it is needed."""
+    """Ask for x[:n]."""
     cdef Py_ssize_t i = 0
     while i < n:
-        prefetch(x + i, 0, 2)
+        prefetch(x + i, 0, 3)
         i += 8 if floating is double else 16
 
 

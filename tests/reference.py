@@ -153,6 +153,18 @@ def objective(estimator, X, y, sample_weight=None):
     return np.sum(mean_loss(p["loss"], y, Z, sample_weight, p["epsilon"], p.get("quantile", 0.5))) + penalty
 
 
+def shuffled(m, rng):
+    """An order of m rows (Fisher & Yates), by SplitMix64 from a seed that the RandomState rng draws."""
+    bits, state, order = 2**64 - 1, int(rng.randint(2**63, dtype=np.uint64)), list(range(m))
+    for i in range(m - 1, 0, -1):
+        state = (state + 0x9E3779B97F4A7C15) & bits
+        x = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & bits
+        x = (x ^ x >> 27) * 0x94D049BB133111EB & bits
+        j = (i + 1) * (x ^ x >> 31) >> 64
+        order[i], order[j] = order[j], order[i]
+    return np.array(order, dtype=np.intp)
+
+
 def signs(codes, n_rows):
     """Class numbers as -1 / +1, one column for each row of coef_."""
     return np.where(codes[:, None] == (np.arange(n_rows) if n_rows > 1 else [1]), 1.0, -1.0)

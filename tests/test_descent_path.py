@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from reference import objective
+from reference import objective, shuffled
 from scipy.optimize import rosen, rosen_der
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -116,7 +116,7 @@ def test_mini_batch_path_is_the_textbook_over_the_shuffled_rows(data):
     A, theta = np.column_stack([X, np.ones(50)]), np.zeros(2)
     rng, points = np.random.RandomState(3), [theta]
     for _ in range(3):
-        order = rng.permutation(50)
+        order = shuffled(50, rng)
         for first in range(0, 50, 16):
             rows = order[first : first + 16]
             slope = A[rows].T @ (A[rows] @ theta - y[rows]) / len(rows) + [0.2 * theta[0], 0]

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from reference import CLASSIFICATION, LOSSES, REGRESSION, SOFTMAX, mean_loss, softmax_loss
-from scipy.special import expit
+from reference import CLASSIFICATION, LOSSES, REGRESSION, SOFTMAX, mean_loss, shuffled, softmax_loss
+from scipy.special import expit, softmax
+from scipy.stats import chisquare
 from shared import assert_releases_the_gil, read_only
 from threadpoolctl import threadpool_limits
 
-from fastgd._compiled import linear, moments
+from fastgd import GDClassifier, GDRegressor
+from fastgd._compiled import epochs, linear, moments
 from fastgd._losses import classification_loss, regression_loss
 from fastgd.kernels import gradient_descent, loss_gradient
 
@@ -470,3 +472,47 @@ def test_column_moments_and_lengths_of_rows_are_those_of_numpy(m, d, order, dtyp
     shift, scale = np.linspace(1, 2, d), np.linspace(0.5, 3, d)
     lengths = moments.row_norms(X, shift, scale, 2)
     assert_allclose(lengths, (((wide - shift) * scale) ** 2).sum(axis=1), rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("d", [100, 400])
+@pytest.mark.parametrize("solver", ["gd", "momentum"])
+@pytest.mark.parametrize("target", ["one output", "two outputs", "two classes", "three classes"])
+def test_batches_longer_than_what_a_cache_holds_take_the_textbook_steps(target, solver, d, dtype):
+    rng, m, n, rate, l2 = np.random.default_rng(0), 430, 170, 0.1, 0.3
+    X = rng.normal(size=(m, d)).astype(dtype)
+    s = rng.integers(0, 3, size=m).astype(float)
+    k, z = {"one output": 1, "two classes": 1}.get(target, 3 if target == "three classes" else 2), X @ X[:3].T
+    y = {"one output": z[:, 0], "two outputs": z[:, :2], "two classes": z[:, 0] > 0}.get(target, z.argmax(1))
+    Estimator = GDClassifier if "classes" in target else GDRegressor
+    model = Estimator(
+        batch_size=n, solver=solver, learning_rate=rate, alpha=l2, max_iter=3, tol=None, shuffle=False
+    ).fit(X, y, sample_weight=s)
+
+    def slope(Z, rows):
+        if target == "three classes":
+            return softmax(Z, axis=1) - np.eye(3)[y[rows]]
+        if target == "two classes":
+            return expit(Z) - y[rows, None]
+        return Z - y[rows].reshape(len(rows), k)
+
+    A, theta, moved = np.column_stack([X, np.ones(m)]).astype(float), np.zeros((k, d + 1)), 0.0
+    for rows in 3 * [np.arange(first, min(first + n, m)) for first in range(0, m, n)]:
+        gradient = (s[rows, None] * slope(A[rows] @ theta.T, rows)).T @ A[rows] / len(rows)
+        gradient[:, :-1] += l2 * theta[:, :-1]
+        moved = (0.9 * moved if solver == "momentum" else 0.0) + gradient
+        theta = theta - rate * moved
+    learned = np.column_stack([np.atleast_2d(model.coef_), model.intercept_])
+    assert_allclose(learned, theta, rtol=0, atol=1e-12 if dtype is np.float64 else 2e-5)
+
+
+def test_orders_of_rows_are_those_of_the_generator_and_equally_likely():
+    for m in (0, 1, 2, 1000):
+        order = np.arange(m, dtype=np.intp)
+        epochs.shuffle(order, np.random.RandomState(5).randint(2**63, dtype=np.uint64))
+        assert_array_equal(order, shuffled(m, np.random.RandomState(5)))
+    orders, counts = np.tile(np.arange(4), (24_000, 1)), {}
+    for seed, order in enumerate(orders):
+        epochs.shuffle(order, seed)
+        counts[tuple(order)] = counts.get(tuple(order), 0) + 1
+    assert chisquare(list(counts.values())).pvalue > 1e-3 and len(counts) == 24

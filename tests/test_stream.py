@@ -97,7 +97,9 @@ def test_packed_rows_are_the_same_without_columns_of_zeros():
 
 
 def test_a_chunk_of_empty_rows_moves_the_intercept_alone():
-    for seed in range(5):  # a weight that were divided by its scale and multiplied again may come back exactly
+    for seed in range(
+        5
+    ):  # a weight that were divided by its scale and multiplied again may come back exactly
         model = stream(GDRegressor(alpha=0.0, penalty=None, random_state=seed))
         coef, intercept = model.coef_.copy(), model.intercept_.copy()
         model.partial_fit(sp.csr_array((5, D)), np.full(5, 10.0))
