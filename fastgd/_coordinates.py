@@ -37,7 +37,7 @@ class Coordinates:
         self.shift, self.scale = shift, scale
         self.identity = scale is None
         if not self.identity:
-            self.factors, self.offsets = np.append(scale, 1.0), shift * scale
+            self.factors, self.offsets = np.concatenate((scale, [1.0])), shift * scale
 
     def of_columns(self, columns):
         """Those of some columns."""
@@ -85,14 +85,13 @@ def column_means_and_variances(X, weight, n_threads, names=None):
         offset = first / total
         variance = second / total - offset**2
         mean = start + offset
+        size = np.abs(mean) + np.abs(start)
+        # what is left of a constant column is rounding: it must not be blown up to variance one
+        noise = (NOISE * size) ** 2
     refuse_overflow(variance, names)
-    size = np.abs(mean) + np.abs(start)
     if variance.min() < LEAST_SQUARE:
         variance = _without_underflow(variance, size, X, weight, names)
-    # what is left of a constant column is rounding: it must not be blown up to variance one
-    noise = NOISE * size
-    with np.errstate(over="ignore"):
-        return mean, np.where(variance > noise**2, variance, 0.0)
+    return mean, np.where(variance > noise, variance, 0.0)
 
 
 def refuse_overflow(squares, names=None):
@@ -161,6 +160,5 @@ def standardised(mean, variance, *, ridge, fit_intercept):
     """
     shift = mean if fit_intercept else np.zeros_like(variance)
     power = variance if fit_intercept else variance + mean**2
-    with np.errstate(divide="ignore"):
-        scale = np.where(power > 0, 1.0 / np.sqrt(power + ridge), 0.0)
+    scale = np.divide(1.0, np.sqrt(power + ridge), out=np.zeros(len(power)), where=power > 0)
     return Coordinates(shift, scale)
