@@ -11,7 +11,7 @@ import numpy as np
 
 from ._exceptions import DivergenceError
 from ._metrics import Gram
-from ._solvers import target_gap
+from ._solvers import target_gap, tolerances
 
 LARGEST = 512  # weights; of more, a factorisation in every step costs more than descent
 SHARE = 0.3  # zeros whose excess is at least this share of the largest enter together
@@ -33,14 +33,14 @@ def active_set(model, result, monitor, *, tol):
     whole = model.loss.kernel == "squared_error"
     hessians = model.hessians * (len(u) // len(model.hessians))
     outputs = [_Output(H, thresholds, row, whole) for H, row in zip(hessians, u, strict=True)]
-    start = None
+    limits = None
     while all(np.count_nonzero(output.sign) <= LARGEST for output in outputs) and monitor.proceed():
         value, gradient = model.value_and_grad(u)
         if not np.isfinite(value).all():
             raise DivergenceError
         objective = value + model.l1_value(u)
-        start = objective if start is None else start
-        target = np.zeros_like(value) if tol is None else target_gap(model, objective, start, tol)
+        limits = limits or tolerances(model, objective, tol)
+        target = np.zeros_like(value) if tol is None else target_gap(model, objective, limits)
         for output, *facts in zip(outputs, value, gradient, objective, target, strict=True):
             output.step(*facts)
         result.u, result.gap = np.array(u), float(sum(output.gap for output in outputs))

@@ -40,14 +40,15 @@ def _iterate(problem, plan, state, result, monitor, tol, metric):
     order = np.zeros(1, dtype=np.intp)
     to_theta = problem.coordinates.to_theta
     patience = 30 if plan.auto_rate else plan.n_iter_no_change  # iterations are not epochs
-    start = last = None
+    start = limits = last = None
     best, waited = np.inf, 0
     while monitor.proceed():
         with np.errstate(over="ignore", invalid="ignore"):
             value, gradient = problem.value_and_grad(u)
             objective = value + problem.l1_value(u)
             total = float(np.sum(objective - problem.floor))
-        start = total if start is None else start
+        if start is None:
+            start, limits = total, tolerances(problem, total, tol)
         if not total <= MAX_GROWTH * start + 1e-300:
             raise DivergenceError
         if l1 and rule.name != "gd":
@@ -60,7 +61,7 @@ def _iterate(problem, plan, state, result, monitor, tol, metric):
                 gap = float(np.sum(gradient * gradient) / (2 * curvature)) if curvature > 0 else np.inf
         if not np.any(gradient):
             gap = 0.0
-        if tol is not None and gap <= np.sum(target_gap(problem, objective, start, tol)):
+        if tol is not None and gap <= np.sum(target_gap(problem, objective, limits)):
             result.u, result.gap = np.array(u), gap  # here it is: momentum would carry past it
             result.reason = monitor.report(objective.sum(), lambda: to_theta(result.u)) or "converged"
             break

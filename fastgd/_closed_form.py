@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._lockstep import MAX_GROWTH, MAX_RISE, Descent
-from ._solvers import target_gap
+from ._solvers import target_gap, tolerances
 
 AT_A_TIME = 2_000_000  # numbers
 BABY_STEPS = 32
@@ -104,7 +104,8 @@ def _descents(problem, spectra, which, plans):
             gap = np.where(before > 0, norm / (2 * before), np.inf)
             gap = np.where(norm == 0, 0.0, gap)
             total = value.sum(axis=2) - floor
-            target = target_gap(problem, value, start[id, None, None], tol[id, None, None]).sum(axis=2)
+            near = tolerances(problem, start[id, None, None], tol[id, None, None])
+            target = target_gap(problem, value, near).sum(axis=2)
             lost = ~(total <= MAX_GROWTH * start[id, None] + 1e-300)
             stop = (lost | ((gap <= target) & np.isfinite(tol[id, None]))) & (i < limits[id, None])
             ended, at = stop.any(axis=1), np.argmax(stop, axis=1)

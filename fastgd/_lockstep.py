@@ -14,7 +14,7 @@ import numpy as np
 from ._by_rule import MAX_GROWTH, MAX_RISE, smallest_subgradient
 from ._penalties import soft_threshold
 from ._schedules import Constant
-from ._solvers import target_gap
+from ._solvers import target_gap, tolerances
 
 
 @dataclass
@@ -129,7 +129,8 @@ def _accelerated(problem, plans):
             flatness = group(moved * (gradient - state.last_gradient)) / bound
             flatness = np.where(bound > 0, np.clip(flatness, 1e-9, 1.0), 1.0)
         gap = (decrement / (2 * flatness))[..., 0]
-        target = target_gap(problem, state.objective, state.start, state.tol[:, None])
+        limits = tolerances(problem, state.start, state.tol[:, None])
+        target = target_gap(problem, state.objective, limits)
         converged = np.all(gap <= target, axis=1) & np.isfinite(state.tol)
         over = ~converged & (n_iter >= state.max_iter)
         _end(ends, state, converged, n_iter, "converged", state.objective, u_new)
@@ -178,7 +179,8 @@ def _by_rule(problem, plans):
             curvature = _sum(moved * change) / _sum(moved * moved)
             gap = np.where(curvature > 0, _sum(state.gradient**2) / (2 * curvature), np.inf)
         gap = np.where(state.gradient.any(axis=(1, 2)), gap, 0.0)
-        target = target_gap(problem, state.objective, start[:, None], state.tol[:, None]).sum(axis=1)
+        limits = tolerances(problem, start[:, None], state.tol[:, None])
+        target = target_gap(problem, state.objective, limits).sum(axis=1)
         converged = ~lost & (gap <= target) & np.isfinite(state.tol)
         if lost.any() or converged.any():
             _end(ends, state, lost, n_iter, "max_iter", state.objective, diverged=True)

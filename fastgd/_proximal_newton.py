@@ -6,7 +6,7 @@ from ._active_set import active_set
 from ._metrics import Diagonal
 from ._monitor import Silent
 from ._quadratic import QuadraticModel
-from ._solvers import Result, accelerated, backtrack, target_gap
+from ._solvers import Result, accelerated, backtrack, target_gap, tolerances
 
 
 def proximal_newton(problem, result, monitor, *, tol):
@@ -19,7 +19,7 @@ def proximal_newton(problem, result, monitor, *, tol):
     u, H = result.u, problem.empty_curvature()
     value, gradient = problem.value_and_grad(u, H)
     base = problem.hessian_bound(problem.mean_curvature(H))
-    damping, calm, start = 1e-4, 0, value + problem.l1_value(u)
+    damping, calm, limits = 1e-4, 0, tolerances(problem, value + problem.l1_value(u), tol)
     inner_tol, finest = 0.03, 0.1 * (tol or 1e-8)
 
     def theta():
@@ -36,7 +36,7 @@ def proximal_newton(problem, result, monitor, *, tol):
         objective = value + problem.l1_value(u)
         model_value = model.value_and_grad(inner.u)[0] + problem.l1_value(inner.u)
         gap = objective - model_value
-        target = target_gap(problem, objective, start, tol) if tol is not None else 0.0
+        target = target_gap(problem, objective, limits) if tol is not None else 0.0
         calm = calm + 1 if np.all(gap <= target) else 0
         result.gap = float(np.sum(gap))
         shares = np.abs(gap) / np.maximum(objective - problem.floor, 1e-300)

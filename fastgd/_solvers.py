@@ -35,9 +35,9 @@ class Result:
     moments: tuple = None  # means and variances of the columns, where the descent asked for them
 
 
-def target_gap(problem, objective, start, tol):
-    """Suboptimality per group at which to stop."""
-    share, absolute, tiny = tolerances(problem, start, tol)
+def target_gap(problem, objective, limits):
+    """Suboptimality per group at which to stop, limits being those of `tolerances`."""
+    share, absolute, tiny = limits
     excess = objective - problem.floor
     target = np.maximum(share * excess, absolute)
     return np.where(excess <= tiny, np.inf, target) if tiny > 0 else target
@@ -59,22 +59,23 @@ def tolerances(problem, start, tol):
 
 def newton(problem, hessian, result, monitor, *, tol):
     """u <- u - P^-1 grad F(u), P being the Hessian: one step, and others that refine what it rounds off."""
-    u, start = result.u, None
+    u, limits = result.u, None
     lowest, best, waited = np.inf, u, 0
     while monitor.proceed():
         value, gradient = problem.value_and_grad(u)
-        if not np.isfinite(value).all():
+        if not all(np.isfinite(value)):
             raise DivergenceError
-        start = value if start is None else start
-        waited = 0 if value.sum() < lowest else waited + 1
+        objective = value.sum()
+        limits = limits or tolerances(problem, value, tol)
+        waited = 0 if objective < lowest else waited + 1
         if not waited:
-            lowest, best = value.sum(), u
+            lowest, best = objective, u
         step = hessian.solve(gradient)
         gap = problem.inner(gradient, step)[:, 0] / 2
         u = u - step
         result.u, result.gap = u, float(gap.sum())
-        reason = monitor.report(value.sum(), lambda: problem.coordinates.to_theta(u))  # noqa: B023
-        if not reason and tol is not None and (gap <= target_gap(problem, value, start, tol)).all():
+        reason = monitor.report(objective, lambda: problem.coordinates.to_theta(u))  # noqa: B023
+        if not reason and tol is not None and all(gap <= target_gap(problem, value, limits)):
             reason = "converged"
         if not reason and tol is not None and waited == STALLED:  # rounding is all that is left
             result.u, reason = best, "converged"
@@ -105,6 +106,7 @@ def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explici
         objective = value + problem.l1_value(y)
         if start is None:
             start = lowest = objective
+            limits = tolerances(problem, start, tol)
         if not (objective - problem.floor <= 2 * (start - problem.floor) + 1e-300).all():
             if explicit or not np.all(np.isfinite(start)):
                 raise DivergenceError
@@ -138,7 +140,7 @@ def accelerated(problem, metric, result, monitor, *, tol, momentum=True, explici
         if reason:
             result.reason = reason
             return
-        if tol is not None and (gap <= target_gap(problem, objective, start, tol)).all():
+        if tol is not None and all(gap <= target_gap(problem, objective, limits)):
             result.reason = "converged"
             return
         last_y, last_gradient = y, gradient
@@ -176,7 +178,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
     u = result.u
     H = problem.empty_curvature() if refresh else None
     value, gradient = problem.value_and_grad(u, H)
-    start = value
+    start, limits, ridge = value, tolerances(problem, value, tol), problem.rounding
     # Newton's method, where a Hessian costs less than to find out whether it pays
     always = metric is None and problem.X.size <= SMALL and problem.passes_per_hessian(H) <= 0.5
     memory = 0 if always else memory
@@ -196,7 +198,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
             if base is None:  # were all rows curved alike
                 base = problem.hessian_bound(problem.mean_curvature(H), sample)
             hessians = [_damped(P, damping * base) for P in problem.local_hessians(H, sample)]
-            metric = Gram(hessians, problem.rounding)
+            metric = Gram(hessians, ridge)
             if sample is not None:
                 sample.grow()
             pairs, scaled, fresh, trusted, age = [], None, True, True, 0
@@ -205,23 +207,23 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
             scaled = _times_inverse_hessian(gradient, metric, pairs, inner)
         slope = -inner(gradient, scaled)
         gap = -slope[:, 0] / 2
-        target = target_gap(problem, value, start, tol) if tol is not None else np.zeros_like(gap)
+        target = target_gap(problem, value, limits) if tol is not None else np.zeros_like(gap)
         if blocks_only:  # the estimate is a rough one, and the end is fast
             target = 1e-2 * target
         elif guessed:
             target = 0.1 * target
-        open_ = ((gap > target) | ((not trusted) & (gap > 0)))[:, None]
-        calm = 0 if open_.any() else calm + 1
+        open_ = (gap > target) | ((not trusted) & (gap > 0))
+        calm = 0 if any(open_) else calm + 1
         result.gap = float(gap.sum())
-        if calm == 2 or not gap.any():  # the pairs' estimate can be lucky once
+        if calm == 2 or not any(gap):  # the pairs' estimate can be lucky once
             reason = monitor.report(value.sum(), theta)
             if reason or tol is not None:
                 result.reason = reason or "converged"
                 return
             continue  # tol=None runs all iterations
-        direction = -scaled * (open_ | (calm > 0))
+        direction = -scaled * (open_ | (calm > 0))[:, None]
         H_new = None if H is None else problem.empty_curvature()
-        found = backtrack(problem, u, direction, value, slope[:, 0], H_new, ~open_[:, 0])
+        found = backtrack(problem, u, direction, value, slope[:, 0], H_new, ~open_)
         if found is None:
             if fresh or not (refresh or pairs):  # rounding is all that is left
                 reason = monitor.report(value.sum(), theta)
@@ -236,7 +238,7 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         if memory:
             bent = inner(step, change)
             pairs = [*pairs[-(memory - 1) :], (step, change, np.where(bent > 0, bent, np.inf))]
-        stalled = stalled + 1 if (value - value_new <= 1e-14 * np.abs(start)).all() else 0
+        stalled = stalled + 1 if all(value - value_new <= 1e-14 * np.abs(start)) else 0
         result.u = u + step
         reason = monitor.report(value.sum(), theta)
         if reason or (stalled == 10 and tol is not None):
@@ -251,8 +253,8 @@ def variable_metric(problem, metric, result, monitor, *, tol, memory=20, refresh
         scaled = _times_inverse_hessian(gradient, metric, pairs, inner)
         if refresh and age > least_age:
             with np.errstate(divide="ignore", invalid="ignore"):
-                contraction = np.where(open_, inner(gradient, scaled) / -slope, 0.0).max()
-                ahead = np.log(np.where(open_[:, 0], gap / target, 1.0).max())
+                contraction = np.where(open_, (inner(gradient, scaled) / -slope)[:, 0], 0.0).max()
+                ahead = np.log(np.where(open_, gap / target, 1.0).max())
                 passes_left = ahead / -np.log(min(contraction, 0.99)) if contraction > 0 else 0.0
             cost = problem.passes_per_hessian(H) * (1.0 if sample is None else sample.share)
             # slack for what the pairs will do better than they have done
@@ -268,16 +270,17 @@ def backtrack(problem, u, direction, objective, slope, H, settled):
     """
     rounding = (1e-15 if problem.X.dtype == np.float64 else 1e-8) * np.abs(objective)
     rounding = np.where(settled, 100 * rounding, rounding)
-    t = np.ones((len(slope), 1))
+    t = np.ones(len(slope))
     for tries in range(41):
-        step = t * direction
+        step = t[:, None] * direction
         with np.errstate(over="ignore", invalid="ignore"):
-            value, gradient = problem.value_and_grad(u + step, H)
-            reached = value + problem.l1_value(u + step)
-            low = reached <= objective + 1e-4 * t[:, 0] * slope + rounding
-        if low.all():
+            there = u + step
+            value, gradient = problem.value_and_grad(there, H)
+            reached = value + problem.l1_value(there)
+            low = reached <= objective + 1e-4 * t * slope + rounding
+        if all(low):
             return step, value, gradient, tries
-        t = np.where(low[:, None], t, np.where(settled[:, None], 0.0, t / 4))
+        t = np.where(low, t, np.where(settled, 0.0, t / 4))
     return None
 
 

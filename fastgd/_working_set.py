@@ -8,7 +8,7 @@ then tells which others would still lower it (Massias, Gramfort & Salmon 2018).
 import numpy as np
 
 from ._active_set import LARGEST
-from ._solvers import Result, target_gap
+from ._solvers import Result, target_gap, tolerances
 
 FEWEST = 100  # columns that enter at a time, or as many as have weights
 
@@ -25,7 +25,7 @@ def working_sets(problem, result, monitor, solve, curvature, *, tol):
     """
     thresholds = problem.l1_thresholds()
     most = problem.d if problem.penalty.l2 else problem.k * len(problem.X)  # of weights that are not zero
-    start, lowest = None, np.inf
+    limits, lowest = None, np.inf
     while True:
         value, gradient = problem.value_and_grad(result.u)
         objective = value + problem.l1_value(result.u)
@@ -33,10 +33,10 @@ def working_sets(problem, result, monitor, solve, curvature, *, tol):
         gains = np.maximum(np.abs(gradient) - thresholds, 0.0)[:, :-1] ** 2 / (2 * curvature)
         gains[:, with_weights] = 0.0
         expected = np.count_nonzero(with_weights)
-        if start is None:
-            start = objective
+        if limits is None:
+            limits = tolerances(problem, objective, tol)
         else:
-            settled = (gains.sum(axis=1) <= target_gap(problem, objective, start, tol)).all()
+            settled = (gains.sum(axis=1) <= target_gap(problem, objective, limits)).all()
             if settled or not objective.sum() < lowest:  # rounding is all that is left
                 result.gap += float(gains.sum())
                 return True
