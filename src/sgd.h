@@ -18,7 +18,7 @@
 /* What the loop is compiled for: rows of any length, rows whose updates come one row late, or so short ones that
  * a row and the weights stay in registers, as 1 .. MOST_VECTORS vectors. */
 enum { LONG = 0, LATE = -1, MOST_VECTORS = 8 };
-enum { LATE_BYTES = 1024 }; /* of longer rows three at a time are too many */
+enum { LATE_BYTES = 1024 }; /* of longer rows three at a time are too many; half of it where slopes take little */
 enum { PADDING = 16 }; /* zeros behind the weights, which a vector may reach */
 enum { MET = 128 }; /* rows whose losses are evaluated at once */
 
@@ -231,7 +231,10 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
         case 5: case 6: return FASTGD_SGD(6, sfx);                                                 \
         case 7: case 8: return FASTGD_SGD(8, sfx);                                                 \
         }                                                                                          \
-        if (rows->d * sizeof(real) <= LATE_BYTES && slope_at != squared_error_slope)               \
+        const ptrdiff_t late = slope_at == squared_error_slope ? 0                                 \
+                               : slope_at == hinge_slope       ? LATE_BYTES / 2                    \
+                                                               : LATE_BYTES;                       \
+        if (rows->d * (ptrdiff_t)sizeof(real) <= late)                                             \
             return FASTGD_SGD(LATE, sfx);                                                          \
         return FASTGD_SGD(LONG, sfx);                                                              \
     }
