@@ -20,7 +20,7 @@ from _measure import (
     streaming_readers,
 )
 from _optimum import optimum
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRegressor
 
 from fastgd import GDClassifier, GDRegressor, kernels
@@ -77,7 +77,8 @@ def gradient(quick):
 
 def epoch(quick):
     """One stochastic epoch with scikit-learn's own updates, then the same rows in mini-batches."""
-    header = "X|loss|schedule|scikit-learn|fastgd|fastgd is|coef. difference|by 32|by 256".split("|")
+    header = "X|loss|schedule|scikit-learn|fastgd|fastgd is|coef. difference".split("|")
+    header += "shuffled: scikit-learn|fastgd|fastgd is|by 32|by 256".split("|")
     rows = []
     for m, d in EPOCH_SHAPES:
         for dtype in DTYPES:
@@ -88,21 +89,26 @@ def epoch(quick):
                 if loss in CLASS_LOSSES:
                     ours, peer, target = GDClassifier, SGDClassifier, (y > 0).astype(int)
                 same = dict(loss=loss, learning_rate=schedule, eta0=min(1e-3, 0.1 / d))
-                same.update(shuffle=False, tol=None)
+                same.update(shuffle=False, tol=None, random_state=0)
 
                 def fit_of(estimator, X=X, target=target):
                     return lambda n: estimator.set_params(max_iter=n).fit(X, target)
 
                 textbook = dict(solver="gd", preconditioner=None, **same)
                 batches = [ours(batch_size=size, **textbook) for size in (1, 32, 256)]
-                fits = [fit_of(estimator) for estimator in (peer(**same), *batches)]
-                theirs, one, *larger = alternate_epochs(*fits, long_enough=0.05 if quick else 0.15)
-                difference = np.max(np.abs(fits[0](3).coef_ - fits[1](3).coef_))
+                shuffled = [clone(model).set_params(shuffle=True) for model in (peer(**same), batches[0])]
+                fits = [fit_of(estimator) for estimator in (peer(**same), *shuffled, *batches)]
+                theirs, *both, one, by_32, by_256 = alternate_epochs(
+                    *fits, long_enough=0.05 if quick else 0.15
+                )
+                difference = np.max(np.abs(fits[0](3).coef_ - fits[3](3).coef_))
                 cells = [show_seconds(theirs), show_seconds(one), show_ratio(theirs / one)]
-                cells += [f"{difference:.0e}", *(show_ratio(time / one) for time in larger)]
+                cells += [f"{difference:.0e}", *map(show_seconds, both), show_ratio(both[0] / both[1])]
+                cells += [show_ratio(by_32 / one), show_ratio(by_256 / one)]
                 rows.append([f"{len(X):,} x {d:,} {dtype}", loss, schedule, *cells])
     note = (
-        "A long fit minus a fit of one epoch. Coefficients are compared after 3 epochs.\n"
+        "A long fit minus a fit of one epoch, rows in order. Coefficients are compared after 3 epochs.\n"
+        "shuffled: every epoch in another order, which is the default of both; to draw it takes time, too.\n"
         "by 32, by 256: an epoch in batches of that size, as a multiple of batch_size=1."
     )
     print_table("One epoch, batch_size=1, same updates", header, rows, note)
