@@ -31,7 +31,9 @@ class InverseScaling(Constant):
         self.power_t = power_t
 
     def steps(self, t, order, batch_size):
-        return self.eta / np.arange(t, t + _n_batches(order, batch_size)) ** self.power_t
+        steps = _numbers(t, order, batch_size)
+        np.power(steps, self.power_t, out=steps)
+        return np.divide(self.eta, steps, out=steps)
 
 
 class Optimal(Constant):
@@ -44,8 +46,10 @@ class Optimal(Constant):
         self.alpha, self.t0 = alpha, 1.0 / (first * alpha)
 
     def steps(self, t, order, batch_size):
-        t = np.arange(t, t + _n_batches(order, batch_size))
-        return 1.0 / (self.alpha * (self.t0 + t - 1))
+        steps = _numbers(t, order, batch_size)
+        steps += self.t0 - 1
+        steps *= self.alpha
+        return np.divide(1.0, steps, out=steps)
 
 
 class Adaptive(Constant):
@@ -92,6 +96,8 @@ class CappedSteps(Adaptive):
 
     def bounds_of_batches(self, order, batch_size):
         """The mean bound of the rows of each batch."""
+        if batch_size == 1:
+            return self.bounds[order]
         starts = np.arange(0, len(order), batch_size)
         sizes = np.diff(np.append(starts, len(order)))
         return np.add.reduceat(self.bounds[order], starts) / sizes
@@ -99,6 +105,11 @@ class CappedSteps(Adaptive):
 
 def _n_batches(order, batch_size):
     return -(-len(order) // batch_size)
+
+
+def _numbers(t, order, batch_size):
+    """Of the updates, from t on: an array to compute in, for memory newly had costs more than arithmetic."""
+    return np.arange(t, t + _n_batches(order, batch_size), dtype=float)
 
 
 def make_schedule(learning_rate, *, eta0, power_t, alpha, slope_at):
