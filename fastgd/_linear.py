@@ -411,10 +411,11 @@ class LinearProblem:
                 *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
             )
         elif plan.in_scaled_columns:
-            total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, plan.max_slopes(steps, order), *mean)
-        else:
-            scale, shift = self.coordinates.kernel_arrays(self.X.dtype)
             caps = plan.max_slopes(steps, order)
+            total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, caps, *mean)
+        else:
+            caps = plan.max_slopes(steps, order)
+            scale, shift = self.coordinates.kernel_arrays(self.X.dtype)
             total = epochs.rule_epoch(
                 *common, *loss, plan.rule.id, plan.hyper, state.slots, float(state.t - 1),
                 plan.clip_norm or 0.0, scale, shift, caps, *mean,
