@@ -39,7 +39,6 @@ from ._validation import ValidationMixin
 FAIR_SAMPLE = 100  # rows that tell the scales of columns and targets
 ACTIVATIONS = ("tanh", "logistic", "relu", "leaky_relu", "elu", "identity")
 SCHEDULES = ("auto", "constant", "optimal", "invscaling", "adaptive", "pa1", "pa2")
-INVALID = object()  # which no parameter is
 
 
 def all_or_nothing(method):
@@ -108,21 +107,22 @@ class BaseGD(ValidationMixin, CallbackSupportMixin, BaseEstimator):
     @classmethod
     @functools.cache
     def _valid_defaults(cls):
-        """The defaults of all parameters, by name; `INVALID` for those that are not valid."""
-        parameters, defaults = inspect.signature(cls.__init__).parameters, {}
-        for name in cls._get_param_names():
-            default = {name: parameters[name].default}
+        """Those defaults of the parameters that are valid."""
+        valid = {}
+        for p in inspect.signature(cls.__init__).parameters.values():
             try:
-                validate_parameter_constraints(cls._parameter_constraints, default, caller_name=cls.__name__)
+                validate_parameter_constraints(
+                    cls._parameter_constraints, {p.name: p.default}, caller_name=cls.__name__
+                )
             except InvalidParameterError:
-                default = {name: INVALID}
-            defaults |= default
-        return defaults
+                continue
+            valid[p.name] = p.default
+        return valid
 
     def _validate_params(self):
         """By scikit-learn's rules, which take as long as a small fit: not again what still is a default."""
-        defaults = self._valid_defaults().items()
-        given = {name: value for name, default in defaults if (value := getattr(self, name)) is not default}
+        given, defaults = self.get_params(deep=False), self._valid_defaults()
+        given = {name: value for name, value in given.items() if value is not defaults.get(name, self)}
         validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 
     # ---- the two ways of training -------------------------------------------------------------

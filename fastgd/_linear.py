@@ -411,11 +411,10 @@ class LinearProblem:
                 *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
             )
         elif plan.in_scaled_columns:
-            caps = plan.max_slopes(steps, order)
-            total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, caps, *mean)
+            total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, plan.max_slopes(steps), *mean)
         else:
-            caps = plan.max_slopes(steps, order)
             scale, shift = self.coordinates.kernel_arrays(self.X.dtype)
+            caps = plan.max_slopes(steps)
             total = epochs.rule_epoch(
                 *common, *loss, plan.rule.id, plan.hyper, state.slots, float(state.t - 1),
                 plan.clip_norm or 0.0, scale, shift, caps, *mean,

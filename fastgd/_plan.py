@@ -78,12 +78,11 @@ class Plan:
         known = (training or {}).get("by_entries")
         self.by_entries = wide and bool(mostly_zeros(X) if known is None else known)
 
-    def max_slopes(self, steps, order):
+    def max_slopes(self, steps):
         """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""
         if not self.slope_bound:  # explicit rates: SGDRegressor's bound
             return np.full(len(steps), np.inf) if self.auto_rate else np.empty(0)
-        bounds = self.schedule.bounds_of_batches(order, self.batch_size)
-        return self.slope_bound / (steps * np.maximum(bounds, self.schedule.bounds.mean()))
+        return self.slope_bound / (steps * self.schedule.bounds.mean())
 
     def update(self, u, gradient, slots, step, t):
         epochs.update(self.rule.id, self.hyper, u, gradient, slots, step, float(t))

@@ -89,18 +89,12 @@ class CappedSteps(Adaptive):
         for first in range(0, len(steps), BATCHES_AT_A_TIME):
             part = steps[first : first + BATCHES_AT_A_TIME]
             rows = order[first * batch_size : (first + len(part)) * batch_size]
-            caps = 1 / self.bounds_of_batches(rows, batch_size)
+            starts = np.arange(0, len(rows), batch_size)
+            sizes = np.diff(np.append(starts, len(rows)))
+            caps = sizes / np.add.reduceat(self.bounds[rows], starts)
             age = (met + np.arange(first, first + len(part)) * batch_size) / self.horizon
             np.minimum(self.eta / (1 + age) ** 0.75, caps, out=part)
         return steps
-
-    def bounds_of_batches(self, order, batch_size):
-        """The mean bound of the rows of each batch."""
-        if batch_size == 1:
-            return self.bounds[order]
-        starts = np.arange(0, len(order), batch_size)
-        sizes = np.diff(np.append(starts, len(order)))
-        return np.add.reduceat(self.bounds[order], starts) / sizes
 
 
 def _n_batches(order, batch_size):
