@@ -813,14 +813,14 @@ def test_predicting_nothing_costs_what_it_costs_in_memory(client, data, monkeypa
 def test_a_fit_that_is_refused_leaves_nothing_on_the_workers(client, data):
     X, y = da.from_array(data.X + 0.5, chunks=30).persist(), spoiled(data.y, 149, np.nan)
     distributed.wait(X)
-    before = set(client.futures)
+    before = set(client.futures)  # an earlier test's may be on their way out
     with pytest.raises(ValueError, match="Chunk 4.*NaN"):
         DaskGDRegressor().fit(X + 1, y)
     end = time.monotonic() + 5  # the client's thread has to hear of it
-    while set(client.futures) != before and time.monotonic() < end:
+    while not set(client.futures) <= before and time.monotonic() < end:
         time.sleep(0.01)
         gc.collect()
-    assert set(client.futures) == before
+    assert set(client.futures) <= before
 
 
 def test_data_that_cannot_be_learned_from_is_refused_and_nothing_changes(client, data):
