@@ -84,17 +84,22 @@ class CappedSteps(Adaptive):
         super().__init__(longest, smallest=1e-3 * longest)
 
     def steps(self, t, order, batch_size):
-        steps = np.empty(_n_batches(order, batch_size))
         met = (t - 1) * batch_size if self.rows_before is None else self.rows_before
+        steps = np.arange(_n_batches(order, batch_size), dtype=float)
         for first in range(0, len(steps), BATCHES_AT_A_TIME):
             part = steps[first : first + BATCHES_AT_A_TIME]
+            age = (met + part * batch_size) / self.horizon
             rows = order[first * batch_size : (first + len(part)) * batch_size]
-            starts = np.arange(0, len(rows), batch_size)
-            sizes = np.diff(np.append(starts, len(rows)))
-            caps = sizes / np.add.reduceat(self.bounds[rows], starts)
-            age = (met + np.arange(first, first + len(part)) * batch_size) / self.horizon
-            np.minimum(self.eta / (1 + age) ** 0.75, caps, out=part)
+            np.minimum(self.eta / (1 + age) ** 0.75, 1 / self._means(rows, batch_size), out=part)
         return steps
+
+    def _means(self, rows, batch_size):
+        """Mean bound of each batch of these rows."""
+        bounds = self.bounds[rows]
+        if batch_size == 1:
+            return bounds
+        starts = np.arange(0, len(rows), batch_size)
+        return np.add.reduceat(bounds, starts) / np.diff(np.append(starts, len(rows)))
 
 
 def _n_batches(order, batch_size):
