@@ -78,7 +78,11 @@ def epochs(problem, theta, rounds, **settings):
 
 
 def linear_epochs(m, d, loss, rounds, dtype=np.float64, **settings):
+    from fastgd._coordinates import standardised
+
     problem = linear_problem(*table(m, d, dtype), loss, l1=1e-4 * (settings.get("penalty") == "l1"))
+    if settings.get("preconditioner") == "diag":
+        problem.coordinates = standardised(*problem.means_and_variances(), ridge=1e-4, fit_intercept=True)
     epochs(problem, np.zeros((1, d + 1)), rounds, **{"batch_size": 1} | settings)
 
 
@@ -129,6 +133,9 @@ WORK = {
     ),
     "stochastic epoch of log loss, 5,000 x 10": lambda: linear_epochs(5000, 10, "log_loss", 60),
     "stochastic epoch with L1, 1,000 x 100": lambda: linear_epochs(1000, 100, "hinge", 40, penalty="l1"),
+    "averaged stochastic epoch in scaled columns, 1,000 x 100": lambda: linear_epochs(
+        1000, 100, "log_loss", 60, preconditioner="diag", average=True
+    ),
     "epoch of Adam, batches of 32, 2,000 x 50": lambda: linear_epochs(
         2000, 50, "log_loss", 100, batch_size=32, solver="adam"
     ),

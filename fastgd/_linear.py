@@ -411,13 +411,12 @@ class LinearProblem:
                 *common, *loss, plan.passive_aggressive, state.owed, state.owed_total, *mean
             )
         elif plan.in_scaled_columns:
-            total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, plan.max_slopes(steps), *mean)
+            total = epochs.scaled_epoch(*common, *loss, self.coordinates.scale, plan.max_move, *mean)
         else:
             scale, shift = self.coordinates.kernel_arrays(self.X.dtype)
-            caps = plan.max_slopes(steps)
             total = epochs.rule_epoch(
                 *common, *loss, plan.rule.id, plan.hyper, state.slots, float(state.t - 1),
-                plan.clip_norm or 0.0, scale, shift, caps, *mean,
+                plan.clip_norm or 0.0, scale, shift, plan.max_move, *mean,
             )  # fmt: skip
         state.t += len(steps)
         state.time += float(steps.sum())

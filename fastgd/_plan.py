@@ -78,11 +78,15 @@ class Plan:
         known = (training or {}).get("by_entries")
         self.by_entries = wide and bool(mostly_zeros(X) if known is None else known)
 
-    def max_slopes(self, steps):
-        """Bound of a row's slope per batch, so that no row moves its own prediction by more than 1."""
-        if not self.slope_bound:  # explicit rates: SGDRegressor's bound
-            return np.full(len(steps), np.inf) if self.auto_rate else np.empty(0)
-        return self.slope_bound / (steps * self.schedule.bounds.mean())
+    @property
+    def max_move(self):
+        """Bound of a step times a row's slope, so that no row moves its own prediction by more than 1.
+
+        0 of explicit rates: SGDRegressor's bound of the slope.
+        """
+        if not self.slope_bound:
+            return np.inf if self.auto_rate else 0.0
+        return self.slope_bound / float(self.schedule.bounds.mean())
 
     def update(self, u, gradient, slots, step, t):
         epochs.update(self.rule.id, self.hyper, u, gradient, slots, step, float(t))

@@ -20,9 +20,9 @@ from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
 from rows cimport (
     Layout, backward, backward_sparse, fetch_rows, forward, layout_of, rows_of_part, rows_to_fetch, values_of,
 )
-from sgd cimport PADDING, dense_rows, sparse_rows
+from sgd cimport dense_epoch, sparse_rows
 from simd cimport axpy, dot, sum_of
-from updates cimport ADAMW, Hyper, add_to_mean, apply_rule, smallest_subgradient
+from updates cimport ADAMW, GD, Hyper, add_to_mean, apply_rule, smallest_subgradient
 
 RULE_IDS = {"gd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
 
@@ -106,8 +106,8 @@ def sgd_epoch(
     cdef double smallest = 1e-9 if floating is double else 1e-6
     cdef const floating* x = &values[0, 0]
     cdef bint averaged = first_averaged < steps.shape[0]
-    cdef bint by_single_rows = batch_size == 1 and k == 1 and not passive_aggressive
-    if by_single_rows and layout.sparse and not (averaged and l1 != 0):
+    cdef bint single_rows = batch_size == 1 and loss < SOFTMAX_LOG_LOSS
+    if single_rows and layout.sparse and k == 1 and not passive_aggressive and not (averaged and l1 != 0):
         with nogil:
             total[0] = sparse_rows(
                 x, &layout, &Y[0, 0], s, &order[0], rows, &steps[0], loss, &params[0], l2, fit_intercept,
@@ -115,16 +115,14 @@ def sgd_epoch(
                 &mean[0, 0] if averaged else NULL, &mean_count[0], first_averaged,
             )
         return np.asarray(total)
-    cdef floating[::1] padded
-    if by_single_rows and not averaged and l1 == 0:
-        padded = np.append(theta[0, :d], np.zeros(PADDING, dtype))
+    if single_rows and not layout.sparse and not (passive_aggressive and l1 != 0):
         with nogil:
-            total[0] = dense_rows(
-                x, &layout, &Y[0, 0], s, &order[0], rows, &steps[0], loss, &params[0], l2, fit_intercept,
-                &padded[0], &b[0],
+            dense_epoch(
+                x, &layout, &Y[0, 0], m, s, &order[0], rows, &steps[0], loss, &params[0], l2, fit_intercept, k,
+                &theta[0, 0], l1, &owed[0, 0] if l1 != 0 else NULL, &owed_total[0], passive_aggressive,
+                <const floating*> NULL, <const floating*> NULL, 0,
+                &mean[0, 0] if averaged else NULL, &mean_count[0], first_averaged, &total[0],
             )
-        theta[0, :d] = padded[:d]
-        theta[0, d] = <floating> b[0]
         return np.asarray(total)
     theta[:, d] = 0
     cdef floating* v = &theta[0, 0]
@@ -284,7 +282,7 @@ def rule_epoch(
     floating[:, ::1] theta, const Py_ssize_t[::1] order, Py_ssize_t batch_size,
     const double[::1] steps, int loss, const double[::1] params, double l2, double l1,
     bint fit_intercept, int rule, hyper, floating[:, ::1] state, double t, double clip_norm,
-    const floating[::1] scale, const floating[::1] shift, const double[::1] max_slope,
+    const floating[::1] scale, const floating[::1] shift, double max_move,
     floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
 ):
     """Mini-batch descent by any update rule, in place; a batch costs O(its entries) + O(k d).
@@ -299,8 +297,9 @@ def rule_epoch(
         The rule's own; see updates.pxd.
     t : float
         Updates so far.
-    max_slope : (n_batches,) or empty
-        Bound of the slope of a row's loss, for losses whose curvature has none.
+    max_move : float
+        Bound of a step times the slope of a row's loss, for losses whose curvature has none; 0: the slope
+        has SGDRegressor's bound.
 
     Returns
     -------
@@ -330,6 +329,15 @@ def rule_epoch(
     cdef double[::1] total = np.zeros(k)
     cdef double a, norm, bound
     cdef floating g, owed
+    cdef bint plain = rule == GD and clip_norm == 0 and standardised
+    if plain and batch_size == 1 and loss < SOFTMAX_LOG_LOSS and not layout.sparse:
+        with nogil:
+            dense_epoch(
+                x, &layout, &Y[0, 0], m, s, &order[0], rows, &steps[0], loss, &params[0], l2, fit_intercept, k,
+                &theta[0, 0], l1, <floating*> NULL, NULL, 0, &scale[0], &shift[0], max_move,
+                &mean[0, 0] if first_averaged < rows else NULL, &mean_count[0], first_averaged, &total[0],
+            )
+        return np.asarray(total)
     hyper_.momentum, hyper_.beta_1, hyper_.beta_2 = hyper
     with nogil:
         while start < rows:
@@ -344,7 +352,7 @@ def rule_epoch(
             if by_column:
                 transpose(k, p, &W[0, 0], &V[0, 0])
             memset(&sums[0, 0], 0, k * p * sizeof(floating))
-            bound = max_slope[batch] if max_slope.shape[0] > 0 else 1e12
+            bound = max_move / a if max_move > 0 else 1e12
             met = 0
             while met < n:
                 now = min(part, n - met)
@@ -411,7 +419,7 @@ def scaled_epoch(
     X, const floating[:, ::1] Y, const floating[::1] weight, floating[:, ::1] theta,
     const Py_ssize_t[::1] order, Py_ssize_t batch_size, const double[::1] steps, int loss,
     const double[::1] params, double l2, double l1, bint fit_intercept, const double[::1] scale,
-    const double[::1] max_slope, floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
+    double max_move, floating[:, ::1] mean, double[::1] mean_count, Py_ssize_t first_averaged,
 ):
     """Plain descent over sparse rows in scaled coordinates, in place; a row costs O(its entries).
 
@@ -423,8 +431,8 @@ def scaled_epoch(
     ----------
     theta : (k, d + 1)
         The weight of column j is theta_j * scale_j.
-    max_slope : (n_batches,) or empty
-        Bound of the slope of a row's loss.
+    max_move : float
+        Bound of a step times the slope of a row's loss, or 0: see `rule_epoch`.
 
     Returns
     -------
@@ -469,7 +477,7 @@ def scaled_epoch(
             gather(&Y[0, 0], targets, m, s, &order[start], n, &y[0], &sb[0])
             loss_block(loss, &params[0], k, n, &Z[0], &y[0], n, &sb[0] if s != NULL else NULL,
                        &total[0], &R[0], <floating*> NULL, 0, &work[0])
-            bound = max_slope[batch] if max_slope.shape[0] > 0 else 1e12
+            bound = max_move / a if max_move > 0 else 1e12
             for i in range(n):
                 for c in range(k):
                     R[c * n + i] = <floating> (-a * max(-bound, min(bound, <double> R[c * n + i])) / n)

@@ -167,7 +167,7 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
                 ahead = row_dot_##sfx(kind, &next, &w);                                            \
                 cross = row_dot_##sfx(kind, &next, &row);                                          \
             } else if (kind == LATE) {                                                             \
-                ahead = axpy_dot_##sfx(1, d, step, last, v, next.x, row.x, &cross, later);         \
+                ahead = axpy_dot_##sfx(1, 1, d, step, last, v, next.x, row.x, &cross, later);      \
                 last = row.x;                                                                      \
             }                                                                                      \
             const double s = weight ? weight[order[i]] : 1, a = steps[i], y = Y[order[i]];         \
@@ -197,10 +197,9 @@ ALWAYS_INLINE double step_slope(slope_function slope_at, double z, double y, con
             if (kind != LONG) {                                                                    \
                 z = base + gain * slope;                                                           \
             } else if (step != 0) {                                                                \
-                z = scale * axpy_dot_##sfx(0, d, step, row.x, v, next.x, NULL, NULL, later) + b;   \
+                z = scale * axpy_dot_##sfx(1, 0, d, step, row.x, v, next.x, NULL, NULL, later) + b; \
             } else {                                                                               \
-                fetch_dense(later, bytes);                                                         \
-                z = scale * dot_##sfx(d, next.x, v) + b;                                           \
+                z = scale * axpy_dot_##sfx(0, 0, d, 0, NULL, v, next.x, NULL, NULL, later) + b;    \
             }                                                                                      \
         }                                                                                          \
         if (kind == LATE)                                                                          \

@@ -203,8 +203,9 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
 #define FASTGD_AXPY_DOT(type, l, i)                                                              \
     {                                                                                            \
         const type v = *(const type *)(y + i);                                                   \
-        const type moved = *(type *)(g + i) + *(const type *)(x + i) * a;                        \
-        *(type *)(g + i) = moved;                                                                \
+        type moved = *(type *)(g + i);                                                           \
+        if (moving)                                                                              \
+            *(type *)(g + i) = moved += *(const type *)(x + i) * a;                              \
         sums[l] += v * moved;                                                                    \
         if (crossed)                                                                             \
             crosses[l] += v * *(const type *)(other + i);                                        \
@@ -308,29 +309,31 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
     {                                                                                            \
         FASTGD_IN_PIECES(FASTGD_AXPY, real, vec, tail)                                           \
     }                                                                                            \
-    /* g_j += a x_j; returns sum_j y_j g_j, and sum_j y_j x_j of another x if crossed. The n numbers of g are \
-     * followed by zeros, up to a vector of them; `later` is asked for meanwhile. */             \
+    /* g_j += a x_j if moving; returns sum_j y_j g_j, and sum_j y_j x_j of another x if crossed. The n    \
+     * numbers of g are followed by zeros, up to a vector of them; `later` is asked for meanwhile. 32 bytes \
+     * at once: by 64, rows come slower from memory. */                                          \
     static inline __attribute__((always_inline)) real axpy_dot_##sfx(                            \
-        const int crossed, ptrdiff_t n, real a, const real *x, real *g, const real *y,           \
+        const int moving, const int crossed, ptrdiff_t n, real a, const real *x, real *g, const real *y, \
         const real *other, real *cross, const real *later)                                       \
     {                                                                                            \
-        enum { L = sizeof(vec) / sizeof(real), S = sizeof(tail) / sizeof(real), SUMS = 4 };      \
-        vec sums[SUMS] = {{0}}, crosses[SUMS] = {{0}};                                           \
+        enum { S = sizeof(tail) / sizeof(real), SUMS = 4 };                                      \
+        tail sums[SUMS] = {{0}}, crosses[SUMS] = {{0}};                                          \
         ptrdiff_t j = 0;                                                                         \
-        for (; j + SUMS * L <= n; j += SUMS * L)                                                 \
+        for (; j + SUMS * S <= n; j += SUMS * S)                                                 \
             for (int l = 0; l < SUMS; ++l)                                                       \
-                FASTGD_AXPY_DOT(vec, l, j + l * L)                                               \
-        for (; j + L <= n; j += L)                                                               \
-            FASTGD_AXPY_DOT(vec, 0, j)                                                           \
+                FASTGD_AXPY_DOT(tail, l, j + l * S)                                              \
+        for (; j + S <= n; j += S)                                                               \
+            FASTGD_AXPY_DOT(tail, 0, j)                                                          \
         __builtin_prefetch(later + n - 1);                                                       \
-        tail sum = fold_##sfx((sums[0] + sums[1]) + (sums[2] + sums[3]));                        \
-        tail sum_crossed = fold_##sfx((crosses[0] + crosses[1]) + (crosses[2] + crosses[3]));    \
+        tail sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);                                    \
+        tail sum_crossed = (crosses[0] + crosses[1]) + (crosses[2] + crosses[3]);                \
         for (; j < n; j += S) {                                                                  \
             __builtin_prefetch(later + j);                                                       \
             const ptrdiff_t left = n - j < S ? n - j : S;                                        \
             const tail v = part_##sfx(y + j, left);                                              \
-            const tail moved = *(tail *)(g + j) + part_##sfx(x + j, left) * a;                   \
-            *(tail *)(g + j) = moved;                                                            \
+            tail moved = *(tail *)(g + j);                                                       \
+            if (moving)                                                                          \
+                *(tail *)(g + j) = moved += part_##sfx(x + j, left) * a;                         \
             sum += v * moved;                                                                    \
             if (crossed)                                                                         \
                 sum_crossed += v * part_##sfx(other + j, left);                                  \

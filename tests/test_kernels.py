@@ -516,3 +516,128 @@ def test_orders_of_rows_are_those_of_the_generator_and_equally_likely():
         epochs.shuffle(order, seed)
         counts[tuple(order)] = counts.get(tuple(order), 0) + 1
     assert chisquare(list(counts.values())).pvalue > 1e-3 and len(counts) == 24
+
+
+def single_rows(
+    loss, X, Y, s, theta, order, steps, *, l2, l1, first, scale=None, shift=0.0, max_move=np.inf, pa=0
+):
+    """Descent row by row as the textbook has it, output by output.
+
+    In the columns (x - shift) * scale with L1's smallest subgradient; else in those of X with L1 paid as
+    a cumulative penalty, or with passive-aggressive steps. Returns theta, the average from update number
+    `first`, and the losses met.
+    """
+    value, slope = LOSSES[loss][:2]
+    C = (X.astype(float) - shift) * (1.0 if scale is None else scale)
+    square = np.ones(X.shape[1]) if scale is None else scale.astype(float) ** 2
+    u, mean, totals = theta.astype(float), np.zeros(theta.shape), np.zeros(len(Y))
+    for k, y in enumerate(Y.astype(float)):
+        w, b, paid, owed = u[k, :-1], u[k, -1], np.zeros(X.shape[1]), 0.0
+        for t, (i, a) in enumerate(zip(order, steps, strict=True)):
+            z = C[i] @ w + b
+            met, g = value(y[i], z, 0.1, 0.5), slope(y[i], z, 0.1, 0.5)
+            totals[k] += met if pa else s[i] * met
+            if pa:
+                length = C[i] @ C[i]
+                step = s[i] * g * (min(a, met / length) if pa == 1 else met / (length + 0.5 / a))
+            else:
+                step = np.clip(a * s[i] * g, -max_move, max_move)
+            move = step * C[i] + a * l2 * square * w
+            if scale is not None and l1:
+                most = a * l1 * scale
+                after = w - (move + np.where(w != 0, np.sign(w) * most, -np.clip(move, -most, most)))
+                after[after * w < 0] = 0
+                w = after
+            else:
+                w = w - move
+            b -= step
+            u[k] = np.append(w, b)  # an average sees a weight before it pays
+            if t >= first:
+                mean[k] += u[k] / (len(order) - first)
+            if scale is None:
+                owed += a * l1
+                after = np.where(w > 0, np.maximum(0, w - (owed + paid)), np.minimum(0, w + (owed - paid)))
+                after = np.where(w == 0, 0, after)
+                paid += after - w
+                w = after
+            u[k] = np.append(w, b)
+    return u, mean, totals
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize("l1", [0.0, 0.05])
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss", "hinge", "poisson", "epsilon_insensitive"])
+def test_single_rows_take_the_textbook_steps(loss, scaled, l1, averaged, dtype):
+    kernel = classification_loss(loss, 2) if loss in ("log_loss", "hinge") else regression_loss(loss)
+    for d, m, k in (
+        (1, 9, 1),
+        (3, 1, 1),
+        (10, 150, 3),
+        (30, 60, 1),
+        (64, 70, 2),
+        (65, 40, 1),
+        (130, 300, 2),
+        (1030, 20, 1),
+    ):
+        X, y, _, s = make(m, d, k, dtype, loss)
+        rng = np.random.default_rng(d)
+        theta = np.where(rng.random((k, d + 1)) < 0.3, 0, rng.normal(size=(k, d + 1)) / d**0.5).astype(dtype)
+        order, steps = rng.permutation(m), rng.uniform(0.1, 1, m) / (4 * d)
+        Y, first = np.ascontiguousarray(np.clip(y.T, -3, 3)), m // 3 if averaged else m
+        options = dict(l2=0.3, l1=l1, first=first)
+        ours, mean, count = theta.copy(), np.zeros_like(theta), np.zeros(1)
+        data = (X, Y, s, ours, order, 1, steps, kernel.id, kernel.array, 0.3, l1, True)
+        if scaled:
+            scale, shift = rng.uniform(0.3, 1, d).astype(dtype), rng.normal(size=d).astype(dtype)
+            scale[rng.random(d) < 0.1] = 0
+            options.update(scale=scale, shift=shift, max_move=0.02)
+            empty = np.empty((0, theta.size), dtype)
+            hyper = (0, (0.9, 0.9, 0.999), empty, 0.0, 0.0, scale, shift, 0.02)
+            total = epochs.rule_epoch(*data, *hyper, mean, count, first)
+        else:
+            owed = np.zeros((k, d) if l1 else (0, 0), dtype)
+            total = epochs.sgd_epoch(*data, 0, owed, np.zeros(1), mean, count, first)
+        twin, twin_mean, twin_total = single_rows(loss, X, Y, s, theta, order, steps, **options)
+        tolerance = 10 * TOLERANCE[dtype]
+        assert_allclose(ours, twin, rtol=tolerance, atol=tolerance)
+        if dtype is np.float64:
+            assert_array_equal(ours == 0, twin == 0)
+        assert_allclose(total, twin_total, rtol=tolerance)
+        if averaged:
+            assert count == m - first
+            assert_allclose(mean, twin_mean, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize("variant", [1, 2])
+@pytest.mark.parametrize("loss", ["hinge", "epsilon_insensitive"])
+def test_passive_aggressive_rows_take_the_textbook_steps(loss, variant, averaged, dtype):
+    kernel = classification_loss(loss, 2) if loss == "hinge" else regression_loss(loss)
+    for d, m, k in ((1, 9, 1), (10, 150, 3), (65, 40, 2), (600, 20, 1)):
+        X, y, _, s = make(m, d, k, dtype, loss)
+        order, first, theta = (
+            np.random.default_rng(d).permutation(m),
+            m // 3 if averaged else m,
+            np.zeros((k, d + 1), dtype),
+        )
+        ours, mean, count, none = theta.copy(), np.zeros_like(theta), np.zeros(1), np.empty((0, 0), dtype)
+        Y, steps = np.ascontiguousarray(y.T), np.full(m, 0.05)
+        data = (X, Y, s, ours, order, 1, steps, kernel.id, kernel.array, 0.1, 0.0, True)
+        total = epochs.sgd_epoch(*data, variant, none, np.zeros(1), mean, count, first)
+        options = dict(l2=0.1, l1=0.0, first=first, pa=variant)
+        twin, twin_mean, twin_total = single_rows(loss, X, Y, s, theta, order, steps, **options)
+        tolerance = 10 * TOLERANCE[dtype]
+        assert_allclose(ours, twin, rtol=tolerance, atol=tolerance)
+        assert_allclose(total, twin_total, rtol=tolerance)
+        if averaged:
+            assert_allclose(mean, twin_mean, rtol=tolerance, atol=tolerance)
+        X[order[0]] = 0  # PA-I passes over a row of nothing, PA-II moves the intercept
+        before = ours.copy()
+        epochs.sgd_epoch(
+            X, Y, s, ours, order[:1], 1, steps[:1], *data[7:], variant, none, np.zeros(1), mean, count, 1
+        )
+        if variant == 1:
+            assert_array_equal(ours, before)
