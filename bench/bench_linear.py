@@ -114,6 +114,42 @@ def epoch(quick):
     print_table("One epoch, batch_size=1, same updates", header, rows, note)
 
 
+def epoch_of(quick):
+    """Shuffled epochs of single rows with more to do than a plain step."""
+    constant = dict(learning_rate="constant", eta0=1e-3)
+    passive = dict(loss="hinge", learning_rate="pa1", eta0=0.1)
+    work = {  # (what, its parameters, classes; 0 for regression)
+        "averaged": (dict(constant, average=True), 0),
+        "averaged, log loss": (dict(constant, loss="log_loss", average=True), 2),
+        "L1": (dict(constant, penalty="l1"), 0),
+        "elastic net, log loss": (dict(constant, loss="log_loss", penalty="elasticnet"), 2),
+        "passive-aggressive": (passive, 2),
+        "hinge, three classes": (dict(constant, loss="hinge"), 3),
+        "automatic steps": ({}, 0),
+        "automatic steps, log loss": (dict(loss="log_loss"), 2),
+        "automatic steps, hinge, three classes": (dict(loss="hinge"), 3),
+    }
+    rows = []
+    for m, d in EPOCH_SHAPES:
+        for dtype in DTYPES:
+            X = dense(m // 10 if quick else m, d, dtype)
+            y = linear_target(X)
+            for name, (settings, classes) in work.items():
+                ours, peer = (GDClassifier, SGDClassifier) if classes else (GDRegressor, SGDRegressor)
+                target = np.digitize(y, np.quantile(y, np.arange(1, classes) / classes)) if classes else y
+                same = dict(tol=None, random_state=0) | settings
+                steps = {"eta0": min(1e-3, 0.1 / d)} if settings.get("learning_rate") == "constant" else {}
+                explicit = dict(solver="gd", preconditioner=None) if "learning_rate" in settings else {}
+                models = peer(**same | steps), ours(batch_size=1, **same | steps | explicit)
+                fits = [lambda n, e=e, X=X, y=target: e.set_params(max_iter=n).fit(X, y) for e in models]
+                theirs, here = alternate_epochs(*fits, long_enough=0.05 if quick else 0.15)
+                cells = [name, show_seconds(theirs), show_seconds(here), show_ratio(theirs / here)]
+                rows.append([f"{len(X):,} x {d:,} {dtype}", *cells])
+    note = "Automatic steps against the peer's default schedule: other updates, of as many rows."
+    header = "X|what|scikit-learn|fastgd|fastgd is".split("|")
+    print_table("One shuffled epoch, batch_size=1, with more to do", header, rows, note)
+
+
 def memory(quick):
     """Peak memory of fit beyond X, each fit in a process of its own."""
     shape = (50_000, 100) if quick else (200_000, 100)
@@ -152,7 +188,7 @@ def memory_of_fit(estimator, shape, dtype, order):
     return (peak - before) / X.nbytes
 
 
-SECTIONS = dict(gradient=gradient, epoch=epoch, optimum=optimum, memory=memory)
+SECTIONS = dict(gradient=gradient, epoch=epoch, epoch_of=epoch_of, optimum=optimum, memory=memory)
 
 if __name__ == "__main__":
     main(__doc__, SECTIONS)

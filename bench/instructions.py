@@ -121,6 +121,7 @@ WORK = {
     "nothing": lambda: None,
     "gradient, 5,000 x 10": lambda: gradient(5000, 10, rounds=300),
     "gradient, 2,000 x 100": lambda: gradient(2000, 100, rounds=300),
+    "gradient, 500 x 400": lambda: gradient(500, 400, rounds=300),
     "gradient, 2,000 x 100, Fortran": lambda: gradient(2000, 100, order="F", rounds=300),
     "gradient, 2,000 x 100, float32": lambda: gradient(2000, 100, dtype=np.float32, rounds=500),
     "gradient of log loss, 5,000 x 10": lambda: gradient(5000, 10, "log_loss", rounds=200),

@@ -18,7 +18,8 @@ from lazy cimport (
 )
 from losses cimport SOFTMAX_LOG_LOSS, gather, loss_block
 from rows cimport (
-    Layout, backward, backward_sparse, fetch_rows, forward, layout_of, rows_of_part, rows_to_fetch, values_of,
+    LEAST_OF_BATCHES, Layout, backward, backward_and_forward, backward_sparse, fetch_rows, forward, in_turns,
+    layout_of, rows_of_part, rows_to_fetch, values_of,
 )
 from sgd cimport dense_epoch, sparse_rows
 from simd cimport axpy, dot, sum_of
@@ -90,7 +91,8 @@ def sgd_epoch(
     cdef Layout layout = layout_of(X)
     if layout.by_columns:
         raise ValueError("X must have contiguous rows")
-    cdef Py_ssize_t part = rows_of_part(&layout, sizeof(floating), batch_size)
+    cdef Py_ssize_t part = rows_of_part(&layout, k, sizeof(floating), batch_size)
+    cdef bint turns = in_turns(&layout, k, sizeof(floating), LEAST_OF_BATCHES)
     cdef const floating[:, :] values = values_of(X)
     cdef const floating* s = NULL
     if weight is not None:
@@ -164,7 +166,8 @@ def sgd_epoch(
             while met < n:
                 now = min(part, n - met)
                 ahead = rows_to_fetch(&layout, sizeof(floating), now, rows - start - met - now)
-                forward(x, &layout, &order[0], start + met, now, k, v, &Z[0], ahead)
+                if met == 0 or not turns:
+                    forward(x, &layout, &order[0], start + met, now, k, v, &Z[0], ahead)
                 for c in range(k):
                     for i in range(now):
                         Z[c * now + i] = <floating> (scale * Z[c * now + i] + b[c])
@@ -177,7 +180,10 @@ def sgd_epoch(
                         coef = R[i]
                         coef = 1e12 if coef > 1e12 else -1e12 if coef < -1e12 else coef
                         R[i] = <floating> (-a * coef / n)
-                if n > part:
+                if turns and n > part:
+                    backward_and_forward(x, &layout, &order[0], start + met, now, &R[0], &G[0, 0],
+                                         min(part, n - met - now), v, &Z[0], rows)
+                elif n > part:
                     backward(x, &layout, &order[0], start + met, now, k, &R[0], &G[0, 0], ahead)
                 met += now
             if passive_aggressive:
@@ -308,7 +314,8 @@ def rule_epoch(
     cdef Py_ssize_t k = theta.shape[0], d = X.shape[1], m = X.shape[0], rows = order.shape[0]
     cdef Py_ssize_t targets = Y.shape[0], start = 0, batch = 0, n, met, now, ahead, c, i, j, p = d + 1
     cdef Layout layout = layout_of(X)
-    cdef Py_ssize_t part = rows_of_part(&layout, sizeof(floating), batch_size)
+    cdef Py_ssize_t part = rows_of_part(&layout, k, sizeof(floating), batch_size)
+    cdef bint turns = in_turns(&layout, k, sizeof(floating), LEAST_OF_BATCHES)
     cdef const floating[:, :] values = values_of(X)
     cdef Hyper hyper_
     cdef bint standardised = scale is not None and scale.shape[0] > 0
@@ -357,13 +364,18 @@ def rule_epoch(
             while met < n:
                 now = min(part, n - met)
                 ahead = rows_to_fetch(&layout, sizeof(floating), now, rows - start - met - now)
-                forward(x, &layout, &order[0], start + met, now, k, &V[0, 0], &Z[0], ahead)
+                if met == 0 or not turns:
+                    forward(x, &layout, &order[0], start + met, now, k, &V[0, 0], &Z[0], ahead)
                 gather(&Y[0, 0], targets, m, s, &order[start + met], now, &y[0], &sb[0])
                 loss_block(loss, &params[0], k, now, &Z[0], &y[0], now, &sb[0] if s != NULL else NULL,
                            &total[0], &R[0], <floating*> NULL, 0, &work[0])
                 for i in range(k * now):
                     R[i] = <floating> (max(-bound, min(bound, <double> R[i])) / n)
-                backward(x, &layout, &order[0], start + met, now, k, &R[0], &sums[0, 0], ahead)
+                if turns:
+                    backward_and_forward(x, &layout, &order[0], start + met, now, &R[0], &sums[0, 0],
+                                         min(part, n - met - now), &V[0, 0], &Z[0], rows)
+                else:
+                    backward(x, &layout, &order[0], start + met, now, k, &R[0], &sums[0, 0], ahead)
                 met += now
             if by_column:
                 transpose(p, k, &sums[0, 0], &G[0, 0])

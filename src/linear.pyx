@@ -16,7 +16,10 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from losses cimport LOSSES, N_LOSSES, SOFTMAX_BRIER_SCORE, SOFTMAX_LOG_LOSS, loss_block
-from rows cimport Layout, backward, backward_sparse, chunks_of, forward, layout_of, rows_per_block, values_of
+from rows cimport (
+    LEAST_IN_TURNS, Layout, backward, backward_and_forward, backward_sparse, chunks_of, forward, in_turns, layout_of,
+    rows_per_block, values_of,
+)
 
 cdef extern from *:
     """
@@ -79,20 +82,25 @@ cdef void pass_over_chunk(
     cdef floating* R = Z + k * block
     cdef floating* scratch = R + k * block
     cdef Py_ssize_t first = start, n = block, ahead, j
+    cdef bint turns = in_turns(layout, k, sizeof(floating), LEAST_IN_TURNS)
     memset(gradient, 0, size * sizeof(double))
     if layout.by_columns:  # the first block ends where a cache line does, and so do the others
         n -= (<size_t> (X + start) // sizeof(floating)) % (64 // sizeof(floating))
     while first < stop:
         n = min(n, stop - first)
         ahead = min(block, stop - first - n)
-        forward(X, layout, NULL, first, n, k, W, Z, ahead)
+        if first == start or not turns:
+            forward(X, layout, NULL, first, n, k, W, Z, ahead)
         loss_block(loss, params, k, n, Z, Y + first, m, weight + first if weight != NULL else NULL,
                    total, R, H + first if H != NULL else NULL, m, scratch)
         if layout.sparse:  # no block is worth a look at every weight
             backward_sparse(X, layout, NULL, first, n, k, <const floating*> R, gradient)
         else:
             memset(G, 0, size * sizeof(floating))
-            backward(X, layout, NULL, first, n, k, R, G, ahead)
+            if turns:
+                backward_and_forward(X, layout, NULL, first, n, R, G, ahead, W, Z, stop)
+            else:
+                backward(X, layout, NULL, first, n, k, R, G, ahead)
             for j in range(size):
                 gradient[j] += G[j]
         first += n

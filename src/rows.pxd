@@ -14,7 +14,7 @@ cdef extern from *:
     void prefetch "__builtin_prefetch"(const void* address, int write, int locality) noexcept nogil
 
 from simd cimport (
-    NARROW_BYTES, STRIP, axpy, axpy4, combine, dot, dot4, narrow_dots, narrow_sums, outputs_at_a_time,
+    NARROW_BYTES, STRIP, axpy, axpy4, axpy_and_dot, combine, dot, dot4, narrow_dots, narrow_sums, outputs_at_a_time,
     sparse_axpy, sparse_dot, sparse_dots, sparse_outer, sum_of, sum_type,
 )
 
@@ -28,10 +28,15 @@ cdef extern from "rows.h" nogil:
         const int32_t* at
     void fetch_rows(const void* X, size_t itemsize, const Layout* rows, const Py_ssize_t* order,
                     Py_ssize_t first, Py_ssize_t n, Py_ssize_t end) noexcept
+    Py_ssize_t dense_rows_ahead(Py_ssize_t bytes) noexcept
 
 cdef enum:
     MAX_CHUNKS = 16
     SHORT_ROW = 2048  # bytes; longer rows come as fast by themselves, four at a time
+    LEAST_IN_TURNS = 1024  # bytes of a row, see `in_turns`;
+    LEAST_OF_BATCHES = 1536  # which may be shuffled
+    MOST_IN_TURNS = 8192
+    ROWS_IN_TURNS = 8  # of a batch
     CHUNK_WORK = 65536  # multiplications that make a chunk worth its buffers
 
 
@@ -79,9 +84,22 @@ cdef inline Py_ssize_t rows_per_block(Layout* layout, Py_ssize_t itemsize) noexc
     return max(8, 131072 // (d * itemsize)) // 4 * 4
 
 
-cdef inline Py_ssize_t rows_of_part(Layout* layout, Py_ssize_t itemsize, Py_ssize_t batch_size) noexcept nogil:
+cdef inline bint in_turns(Layout* layout, Py_ssize_t k, Py_ssize_t itemsize, Py_ssize_t least) noexcept nogil:
+    """Whether to take one row to the gradient and predict for one of the next block in turn.
+
+    So memory never pauses, where otherwise it waits while a block goes to the gradient. Of shorter rows four at a
+    time are faster, for which weights and gradient are read once; longer ones do not fit into the first-level cache.
+    """
+    cdef Py_ssize_t bytes = layout.d * itemsize
+    return k == 1 and not layout.sparse and not layout.by_columns and least <= bytes <= MOST_IN_TURNS
+
+
+cdef inline Py_ssize_t rows_of_part(Layout* layout, Py_ssize_t k, Py_ssize_t itemsize,
+                                    Py_ssize_t batch_size) noexcept nogil:
     """Of how many rows at a time a batch is met: the second product finds them in cache."""
     cdef Py_ssize_t block = max(4, rows_per_block(layout, itemsize))
+    if in_turns(layout, k, itemsize, LEAST_OF_BATCHES):
+        return min(batch_size, ROWS_IN_TURNS)
     return batch_size if layout.sparse or batch_size <= 2 * block else block
 
 
@@ -305,3 +323,22 @@ cdef inline void backward(
         for c in range(k):
             axpy(d, R[c * n + i], x0, G + c * (d + 1))
         i += 1
+
+
+cdef inline void backward_and_forward(
+    const floating* X, Layout* layout, const Py_ssize_t* order, Py_ssize_t first, Py_ssize_t n, const floating* R,
+    floating* G, Py_ssize_t coming, const floating* W, floating* Z, Py_ssize_t end,
+) noexcept nogil:
+    """`backward` of n rows and `forward` of as many or fewer that come after them, `in_turns`; all end at `end`."""
+    cdef Py_ssize_t i, d = layout.d, ld = layout.ld, far = dense_rows_ahead(d * sizeof(floating))
+    cdef const floating* x
+    cdef const floating* later
+    G[d] += <floating> sum_of(n, R)
+    for i in range(n):
+        x = X + row_at(order, first + i) * ld
+        later = X + row_at(order, min(first + n + i + far, end - 1)) * ld
+        if i < coming:
+            Z[i] = W[d] + axpy_and_dot(d, R[i], x, G, X + row_at(order, first + n + i) * ld, W, later)
+        else:
+            fetch(later, d)
+            axpy(d, R[i], x, G)

@@ -342,6 +342,28 @@ enum { STRIP = 8 }; /* outputs of a sparse row that are summed side by side */
             *cross = sum_short_##sfx(sum_crossed);                                               \
         return sum_short_##sfx(sum);                                                             \
     }                                                                                            \
+    /* g_j += a x_j; returns sum_j y_j w_j; `later` is asked for meanwhile. As above, but nothing waits. */ \
+    static inline real axpy_and_dot_##sfx(ptrdiff_t n, real a, const real *x, real *g, const real *y, \
+                                          const real *w, const real *later)                      \
+    {                                                                                            \
+        enum { S = sizeof(tail) / sizeof(real), SUMS = 4 };                                      \
+        tail sums[SUMS] = {{0}};                                                                 \
+        ptrdiff_t j = 0;                                                                         \
+        for (; j + SUMS * S <= n; j += SUMS * S)                                                 \
+            for (int l = 0; l < SUMS; ++l) {                                                     \
+                const ptrdiff_t i = j + l * S;                                                   \
+                *(tail *)(g + i) += *(const tail *)(x + i) * a;                                  \
+                sums[l] += *(const tail *)(y + i) * *(const tail *)(w + i);                      \
+                if (l * sizeof(tail) % 64 == 0)                                                  \
+                    __builtin_prefetch(later + i);                                               \
+            }                                                                                    \
+        real sum = sum_short_##sfx((sums[0] + sums[1]) + (sums[2] + sums[3]));                   \
+        __builtin_prefetch(later + j);                                                           \
+        __builtin_prefetch(later + n - 1);                                                       \
+        for (; j < n; ++j)                                                                       \
+            g[j] += a * x[j], sum += y[j] * w[j];                                                \
+        return sum;                                                                              \
+    }                                                                                            \
     /* g_cj += sum_r a_cr x_rj for four rows; output c has its factors at a + c lda, its sums at g + c ldg */ \
     static inline __attribute__((always_inline)) void axpy4_of_##sfx(                            \
         const int outputs, ptrdiff_t n, const real *a, ptrdiff_t lda, const real *x0,            \

@@ -17,6 +17,10 @@ cdef extern from "simd.h" nogil:
                   const float* x3, const float* w, Py_ssize_t ldw, float* out) noexcept
     void axpy_f64(Py_ssize_t n, double a, const double* x, double* g) noexcept
     void axpy_f32(Py_ssize_t n, float a, const float* x, float* g) noexcept
+    double axpy_and_dot_f64(Py_ssize_t n, double a, const double* x, double* g, const double* y,
+                            const double* w, const double* later) noexcept
+    float axpy_and_dot_f32(Py_ssize_t n, float a, const float* x, float* g, const float* y,
+                           const float* w, const float* later) noexcept
     void axpy4_f64(int outputs, Py_ssize_t n, const double* a, Py_ssize_t lda, const double* x0, const double* x1,
                    const double* x2, const double* x3, double* g, Py_ssize_t ldg) noexcept
     void axpy4_f32(int outputs, Py_ssize_t n, const float* a, Py_ssize_t lda, const float* x0, const float* x1,
@@ -113,6 +117,14 @@ cdef inline void axpy(Py_ssize_t n, floating a, const floating* x, floating* g) 
         axpy_f64(n, a, x, g)
     else:
         axpy_f32(n, a, x, g)
+
+
+cdef inline floating axpy_and_dot(Py_ssize_t n, floating a, const floating* x, floating* g, const floating* y,
+                                  const floating* w, const floating* later) noexcept nogil:
+    if floating is double:
+        return axpy_and_dot_f64(n, a, x, g, y, w, later)
+    else:
+        return axpy_and_dot_f32(n, a, x, g, y, w, later)
 
 
 cdef inline void axpy4(int outputs, Py_ssize_t n, const floating* a, Py_ssize_t lda, const floating* x0,
