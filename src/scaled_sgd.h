@@ -5,7 +5,7 @@
  *
  *     u_j <- u_j - a (g c_j + l2 scale_j^2 u_j),
  *
- * where L2 takes no more than the weight. One pass over the columns updates the weights by a row and multiplies
+ * where L2 takes no more than the weight; of columns as they are, u is scale * v as in sgd.h. One pass over the columns updates the weights by a row and multiplies
  * them with the next one. Of short rows it is the one after that, which is multiplied with the next one, too: as in
  * sgd.h, its prediction then waits for no pass over the weights, but for a multiplication and an addition.
  */
@@ -49,8 +49,8 @@ static double passive_step(int variant, double aggressiveness, double square, in
     ((__typeof__(a))(((mask) & (__typeof__(mask))(a)) | (~(mask) & (__typeof__(mask))(b))))
 #define BETWEEN(low, v, high) SELECT((v) < (low), (low), SELECT((v) > (high), (high), (v)))
 
-/* What L2 leaves of weights in columns of scale s */
-#define KEPT(type, shrink) SELECT(1 - (shrink) * (s * s) > 0, 1 - (shrink) * (s * s), (type){0})
+/* The share of a weight that L2 takes in a column of scale s */
+#define TAKEN(type, shrink) SELECT((shrink) * (s * s) < 1, (shrink) * (s * s), (type){0} + 1)
 
 /* One vector of columns: its step, and its part in the products with the row x that comes. */
 #define FASTGD_SCALED_STEP(type, load, sum, cross)                                                 \
@@ -67,22 +67,28 @@ static double passive_step(int variant, double aggressiveness, double square, in
             const type taken = SELECT(u > 0, -most, SELECT(u < 0, most, BETWEEN(-most, g, most))); \
             moved = u - (g - taken);                                                               \
             moved = SELECT(u * moved < 0, (type){0}, moved);                                       \
+        } else if (kind & SCALED) {                                                                \
+            moved = u - (by.step * c + TAKEN(type, by.shrink) * u);                                \
         } else {                                                                                   \
-            moved = u * KEPT(type, by.shrink) - by.step * c;                                       \
+            moved = u - by.step * c;                                                               \
         }                                                                                          \
+        type weight = moved;                                                                       \
+        if (!(kind & SCALED))                                                                      \
+            weight *= by.scale;                                                                    \
         if (kind & AVERAGING)                                                                      \
-            *(type *)(v + MEAN * stride + j) += (moved - *(type *)(v + MEAN * stride + j)) * by.part; \
+            *(type *)(v + MEAN * stride + j) += (weight - *(type *)(v + MEAN * stride + j)) * by.part; \
         if (kind & CUMULATIVE) {                                                                   \
             const type paid = *(type *)(v + PAID * stride + j), least = paid - by.owed, most = paid + by.owed; \
-            const type taken = BETWEEN(SELECT(least < 0, least, (type){0}), moved,                 \
+            const type taken = BETWEEN(SELECT(least < 0, least, (type){0}), weight,                \
                                        SELECT(most > 0, most, (type){0}));                         \
             *(type *)(v + PAID * stride + j) = paid - taken;                                       \
-            moved -= taken;                                                                        \
+            moved = SELECT(taken == weight, (type){0}, moved - taken * by.inverse);                \
         }                                                                                          \
         *(type *)(v + j) = moved;                                                                  \
         if (kind & EARLY) {                                                                        \
             cross += load(kind & SCALED, type, next) * coming;                                     \
-            moved *= KEPT(type, by.shrink_next);                                                   \
+            if (kind & SCALED)                                                                     \
+                moved -= TAKEN(type, by.shrink_next) * moved;                                      \
         }                                                                                          \
         if (kind & PASSIVE)                                                                        \
             cross += coming * coming;                                                              \
@@ -92,9 +98,9 @@ static double passive_step(int variant, double aggressiveness, double square, in
 #define FASTGD_LAST_f64(padded, type, x) (padded ? *(const type *)((x) + j) : part_f64((x) + j, d - j))
 #define FASTGD_LAST_f32(padded, type, x) (padded ? *(const type *)((x) + j) : part_f32((x) + j, d - j))
 
-#define FASTGD_DEFINE_SCALED_SGD(real, vec, tail, sfx)                                             \
+#define FASTGD_DEFINE_SCALED_SGD(real, vec, tail, sfx, SMALLEST)                                   \
     typedef struct {                                                                               \
-        real step, shrink, shrink_next, l1, owed, part;                                            \
+        real step, scale, inverse, shrink, shrink_next, l1, owed, part;                            \
     } step_##sfx;                                                                                  \
     typedef struct {                                                                               \
         real sum, cross;                                                                           \
@@ -143,12 +149,12 @@ static double passive_step(int variant, double aggressiveness, double square, in
         double z_met[MET], y_met[MET], s_met[MET];                                                 \
         real *met = scaled_row_##sfx(kind, d, X + order[0] * ld, v, stride, MET_ROW);              \
         real *next = scaled_row_##sfx(kind, d, X + order[n > 1] * ld, v, stride, NEXT_ROW);        \
-        double b = *intercept, z = dot_##sfx(d, met, v) + b, total = 0;                            \
+        double b = *intercept, z = dot_##sfx(d, met, v) + b, total = 0, scale = 1;                 \
         step_##sfx by;                                                                             \
         products_##sfx ahead = {0, kind & PASSIVE ? dot_##sfx(d, met, met) : 0};                   \
         for (ptrdiff_t j = 0; kind & EARLY && j < d; ++j) {                                        \
-            const real s = kind & SCALED ? v[SCALE * stride + j] : 1, kept = 1 - (real)(steps[0] * l2) * s * s; \
-            ahead.sum += next[j] * v[j] * (kept > 0 ? kept : 0), ahead.cross += next[j] * met[j];  \
+            const real s = kind & SCALED ? v[SCALE * stride + j] : 0, taken = (real)(steps[0] * l2) * (s * s); \
+            ahead.sum += next[j] * (v[j] - (taken < 1 ? taken : 1) * v[j]), ahead.cross += next[j] * met[j]; \
         }                                                                                          \
         for (ptrdiff_t i = 0; i < n; ++i) {                                                        \
             const double s = weight ? weight[order[i]] : 1, y = Y[order[i]], a = steps[i];         \
@@ -177,16 +183,30 @@ static double passive_step(int variant, double aggressiveness, double square, in
                 state->mean_intercept += (b - state->mean_intercept) * part;                       \
             }                                                                                      \
             state->owed += state->l1 * a;                                                          \
-            by.step = (real)step, by.shrink = (real)shrink, by.part = (real)part;                  \
+            if (!(kind & SCALED) && shrink != 0) {                                                 \
+                scale *= shrink < 1 ? 1 - shrink : 0;                                              \
+                if (scale < SMALLEST) {                                                            \
+                    for (ptrdiff_t j = 0; j < d; ++j)                                              \
+                        v[j] *= (real)scale;                                                       \
+                    ahead.sum *= (real)scale;                                                      \
+                    scale = 1;                                                                     \
+                }                                                                                  \
+            }                                                                                      \
+            by.scale = (real)scale, by.inverse = (real)(1 / scale);                                \
+            by.step = (real)(step / scale), by.shrink = (real)shrink, by.part = (real)part;        \
             by.l1 = (real)(a * state->l1), by.owed = (real)state->owed;                            \
             by.shrink_next = (real)(steps[i + 1 < n ? i + 1 : i] * l2);                            \
             const products_##sfx before = ahead;                                                   \
             ahead = scaled_pass_##sfx(kind, d, x, met, next, by, v, stride, X + later * ld);       \
-            z = b + (kind & EARLY ? before.sum - (s != 0 ? step * before.cross : 0) : ahead.sum); \
+            z = b + scale * (kind & EARLY ? before.sum : ahead.sum);                               \
+            if (kind & EARLY && step != 0)                                                         \
+                z -= step * before.cross;                                                          \
             real *const after = kind & SCALED ? met : (real *)x;                                   \
             met = kind & EARLY ? next : after;                                                     \
             next = kind & EARLY ? after : next;                                                    \
         }                                                                                          \
+        for (ptrdiff_t j = 0; scale != 1 && j < d; ++j)                                            \
+            v[j] *= (real)scale;                                                                   \
         *intercept = b;                                                                            \
         return total;                                                                              \
     }                                                                                              \
@@ -225,6 +245,6 @@ static double passive_step(int variant, double aggressiveness, double square, in
     {                                                                                              \
         return scaled_over_##sfx(kind, FASTGD_GIVEN, state);                                       \
     }
-FASTGD_DEFINE_SCALED_SGD(double, vec_f64, short_f64, f64)
-FASTGD_DEFINE_SCALED_SGD(float, vec_f32, short_f32, f32)
+FASTGD_DEFINE_SCALED_SGD(double, vec_f64, short_f64, f64, 1e-9)
+FASTGD_DEFINE_SCALED_SGD(float, vec_f32, short_f32, f32, 1e-6)
 #endif

@@ -168,7 +168,7 @@ cdef inline int dense_epoch(
     total : (k,), to which the losses are added
     """
     cdef Py_ssize_t d = layout.d, now, start = 0, c
-    cdef Py_ssize_t rows = n if k == 1 else max(64, 262144 // (d * <Py_ssize_t> sizeof(floating)))
+    cdef Py_ssize_t rows = n if k == 1 else max(64, 262144 // (max(d, 1) * <Py_ssize_t> sizeof(floating)))
     cdef double count = mean_count[0], due = owed_total[0] if owed != NULL else 0
     while start < n:
         now = min(rows, n - start)

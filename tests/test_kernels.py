@@ -641,3 +641,18 @@ def test_passive_aggressive_rows_take_the_textbook_steps(loss, variant, averaged
         )
         if variant == 1:
             assert_array_equal(ours, before)
+
+
+@pytest.mark.parametrize("l1, averaged", [(0, False), (0, True), (1e-12, False), (1e-12, True)])
+def test_a_weak_penalty_is_not_lost_in_float32(l1, averaged):
+    m, a, l2 = 100_000, 2.5e-4, 1e-4  # 1 - a l2 is 1 in float32
+    X, Y = np.zeros((m, 1), np.float32), np.zeros((1, m), np.float32)
+    theta, mean = np.array([[1.0, 0]], np.float32), np.zeros((1, 2), np.float32)
+    loss = regression_loss("squared_error")
+    owed = np.zeros((1, 1) if l1 else (0, 0), np.float32)
+    order, first = np.arange(m), m - 1 if averaged else m
+    data = (X, Y, None, theta, order, 1, np.full(m, a), loss.id, loss.array, l2, l1, True)
+    epochs.sgd_epoch(*data, 0, owed, np.zeros(1), mean, np.zeros(1), first)
+    assert_allclose(theta[0, 0], (1 - a * l2) ** m, rtol=1e-6)
+    if averaged:
+        assert_allclose(mean[0, 0], theta[0, 0], rtol=1e-6)
