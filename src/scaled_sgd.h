@@ -5,9 +5,11 @@
  *
  *     u_j <- u_j - a (g c_j + l2 scale_j^2 u_j),
  *
- * where L2 takes no more than the weight; of columns as they are, u is scale * v as in sgd.h. One pass over the columns updates the weights by a row and multiplies
- * them with the next one. Of short rows it is the one after that, which is multiplied with the next one, too: as in
- * sgd.h, its prediction then waits for no pass over the weights, but for a multiplication and an addition.
+ * where L2 takes no more than the weight. In columns as they are, u is a multiple of what is kept, as in sgd.h.
+ *
+ * One pass over the columns updates the weights by a row and multiplies them with the next one. Of short rows it is
+ * the one after that, which is multiplied with the next one, too: as in sgd.h, its prediction then waits for no pass
+ * over the weights, but for a multiplication and an addition.
  */
 #ifndef FASTGD_SCALED_SGD_H
 #define FASTGD_SCALED_SGD_H
@@ -20,8 +22,8 @@ enum { AVERAGING = 1, CUMULATIVE = 2, SUBGRADIENT = 4, SCALED = 8, PASSIVE = 16,
 enum { EARLY_BYTES = 512 }; /* of the longest row that is short */
 enum { WIDE_BYTES = 4096 }; /* of longer rows 64 bytes at once come slower than 32, unless much is done with them */
 
-/* Arrays over the columns, `stride` apart, with zeros behind the last one; MET and NEXT are c of two rows, PAID is
- * what L1 has moved each weight by. */
+/* Arrays over the columns, `stride` apart, with zeros behind the last one; MET_ROW and NEXT_ROW are c of two rows,
+ * PAID is what L1 has moved each weight by. */
 enum { WEIGHTS, MEAN, PAID, SCALE, SHIFT, MET_ROW, NEXT_ROW, N_ARRAYS };
 
 typedef struct {
